@@ -1,4 +1,4 @@
-//! Paths, what answers them and what is said of them. The router of a generation and its OpenAPI
+//! Paths, what answers them and what is said of them. The router of a generation and its `OpenAPI`
 //! document are made of one list, so that neither has what the other does not.
 
 use axum::Router;

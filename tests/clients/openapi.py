@@ -12,6 +12,7 @@ import datetime
 import importlib
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -71,9 +72,23 @@ def server(program, folder, store):
         child.wait()
 
 
+def meant(schemas, value):
+    """The names of the schemas that a part of a document means."""
+    names = set(meant_directly(value))
+    for _ in schemas:
+        names |= {one for name in names for one in meant_directly(schemas[name])}
+    return names
+
+
+def meant_directly(value):
+    return re.findall(r"#/components/schemas/([^\"]+)", json.dumps(value))
+
+
 def closed(document):
-    """The document, in which an object has no field that is not said."""
+    """The document, in which an answer has no field that is not said."""
     schemas = document["components"]["schemas"]
+    operations = [one for item in document["paths"].values() for one in item.values()]
+    sent = meant(schemas, [one.get("requestBody") for one in operations])
     # What others are made of is closed where they are whole.
     parts = {
         part["$ref"].rsplit("/", 1)[1]
@@ -82,14 +97,14 @@ def closed(document):
         if "$ref" in part
     }
     for name, schema in schemas.items():
-        is_open = "additionalProperties" in schema or name in parts
+        is_open = "additionalProperties" in schema or name in parts or name in sent
         if not is_open and ("properties" in schema or "allOf" in schema):
             schema["unevaluatedProperties"] = False
     return document
 
 
 def try_all(url, key, document, folder, *options):
-    """Sends what a document says, and what it does not."""
+    """Sends what a document says may be sent, and what it does not."""
     path = folder / "document.json"
     path.write_text(json.dumps(document))
     subprocess.run(

@@ -9,6 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use axum::body::Body;
+use axum::http::Request;
 use serde_json::{Value, json};
 
 use super::app::{App, KEY, SECOND, THIRD};
@@ -85,6 +87,28 @@ fn what_is_said_is_whole() {
         for name in names.map(|rest| rest.split('"').next().expect("it ends")) {
             assert!(document["components"]["schemas"].get(name).is_some(), "{name}");
         }
+    }
+}
+
+#[test]
+fn who_comes_without_a_key_is_answered_as_is_said() {
+    let app = App::new();
+    for generation in 1..=3 {
+        for (path, method, operation) in operations(generation) {
+            let method = method.to_uppercase();
+            let request = Request::builder().method(&*method).uri(path.replace(['{', '}'], ""));
+            let answer = app.answer(request.body(Body::empty()).expect("a request"));
+            assert_eq!(answer.status, 401, "{method} {path}");
+            let found = problems_of(document(generation), operation, 401, &answer.body);
+            assert!(found.is_empty(), "{method} {path}: {found:#?}");
+        }
+    }
+    // The document itself is open: that of the key's generation.
+    for (key, generation) in [("", 1), (KEY, 1), (SECOND, 2), ("lim_wrong", 3)] {
+        let request = Request::builder().uri("/openapi.json");
+        let request = request.header("authorization", format!("Bearer {key}"));
+        let answer = app.answer(request.body(Body::empty()).expect("a request"));
+        assert_eq!(&answer.body, document(generation), "{key}");
     }
 }
 

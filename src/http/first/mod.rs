@@ -22,6 +22,7 @@ pub(super) fn about() -> About {
         says: "One call decides about an event and records it. Paths are below where the API is \
                mounted. What dimensions and rules are is said at the engine.",
         problem: Shape::of::<Problem<'_>>(),
+        without_key: None,
         examples: include_str!("../openapi/examples/first.json"),
         keys: "An API key that begins with `lm_` or `lmtry_sk_`",
     }
@@ -34,8 +35,8 @@ pub(super) fn routes() -> Routes {
         .with(
             post("/track", "trackUsage", events::track)
                 .says("Decides about an event by all rules, and records it where it is let in")
-                .takes::<schema::Event>()
-                .answers::<schema::Allowed>(StatusCode::CREATED, "It was let in")
+                .takes::<schema::EventBody>()
+                .answers::<schema::LetIn>(StatusCode::CREATED, "It was let in")
                 .headers(&LIMIT_HEADERS)
                 .answers::<schema::Refused>(StatusCode::TOO_MANY_REQUESTS, "It was refused")
                 .headers(&REFUSAL_HEADERS),
@@ -43,7 +44,7 @@ pub(super) fn routes() -> Routes {
         .with(
             post("/events", "ingestEvent", events::record)
                 .says("Records an event, whatever the rules say")
-                .takes::<schema::Event>()
+                .takes::<schema::EventBody>()
                 .answers::<events::Ingested>(StatusCode::CREATED, "It is recorded"),
         )
         .with(

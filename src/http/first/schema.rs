@@ -16,8 +16,8 @@ use crate::{Amount, Condition, Metric, Period, Timestamp, Window};
 
 /// What a customer has done: an event.
 #[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-pub(super) struct Event {
+#[schema(as = Event, rename_all = "camelCase")]
+pub(super) struct EventBody {
     /// Whose act it is.
     #[schema(required, min_length = 1, max_length = 256)]
     customer_id: String,
@@ -60,7 +60,7 @@ pub(super) struct Event {
 #[derive(ToSchema)]
 pub(super) struct EventBatch {
     #[schema(min_items = 1, max_items = 1_000)]
-    events: Vec<Event>,
+    events: Vec<EventBody>,
 }
 
 /// How many events were recorded.
@@ -74,8 +74,8 @@ pub(super) struct BatchReport {
 
 /// An event was let in and recorded.
 #[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-pub(super) struct Allowed {
+#[schema(as = Allowed, rename_all = "camelCase")]
+pub(super) struct LetIn {
     id: Option<EventId>,
     allowed: bool,
     rate_limits: Vec<RateLimitStatus>,

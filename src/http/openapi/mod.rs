@@ -1,4 +1,4 @@
-//! What is mounted, as OpenAPI documents: one a generation.
+//! What is mounted, as `OpenAPI` documents: one a generation.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -12,6 +12,7 @@ use utoipa::openapi::path::{
     PathsBuilder,
 };
 use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
@@ -39,6 +40,8 @@ pub(super) struct About {
     pub(super) says: &'static str,
     /// What is said in place of an answer.
     pub(super) problem: Shape,
+    /// The same to who has come without a key, which says no generation: the first one answers.
+    pub(super) without_key: Option<RefOr<Schema>>,
     /// What a test was answered.
     pub(super) examples: &'static str,
     pub(super) keys: &'static str,
@@ -75,6 +78,12 @@ fn written<const N: usize>(about: About, routes: [Routes; N]) -> Bytes {
 fn whole_document<const N: usize>(about: About, routes: [Routes; N]) -> OpenApi {
     let examples = Examples::read(about.examples);
     let mut schemas: BTreeMap<String, RefOr<Schema>> = about.problem.parts.into_iter().collect();
+    let problem = about.problem.whole;
+    let unauthorized = match about.without_key {
+        Some(other) => AnyOfBuilder::new().item(problem.clone()).item(other).into(),
+        None => problem.clone(),
+    };
+    let problems = Problems { problem, unauthorized };
     let (mut paths, mut topics) = (PathsBuilder::new(), Vec::new());
     for Routes { base, list, .. } in routes {
         for route in list.into_iter().filter(|route| !route.is_left_out) {
@@ -82,7 +91,7 @@ fn whole_document<const N: usize>(about: About, routes: [Routes; N]) -> OpenApi 
                 topics.push(route.topic);
             }
             let (path, method) = (format!("{base}{}", route.path), route.method.clone());
-            let operation = operation(route, &path, &about.problem.whole, &examples, &mut schemas);
+            let operation = operation(route, &path, &problems, &examples, &mut schemas);
             paths = paths.path(path, PathItem::new(method, operation));
         }
     }
@@ -107,11 +116,23 @@ fn whole_document<const N: usize>(about: About, routes: [Routes; N]) -> OpenApi 
         .build()
 }
 
+/// What is said in place of an answer.
+struct Problems {
+    problem: RefOr<Schema>,
+    unauthorized: RefOr<Schema>,
+}
+
+impl Problems {
+    fn of(&self, reason: Reason) -> &RefOr<Schema> {
+        if reason == Reason::Unauthorized { &self.unauthorized } else { &self.problem }
+    }
+}
+
 /// What is said of a route; the shapes that it needs go to the others.
 fn operation(
     route: Route,
     path: &str,
-    problem: &RefOr<Schema>,
+    problems: &Problems,
     examples: &Examples,
     schemas: &mut BTreeMap<String, RefOr<Schema>>,
 ) -> Operation {
@@ -160,7 +181,7 @@ fn operation(
         reasons.entry(reason.status().as_u16()).or_insert(reason);
     }
     for reason in reasons.into_values().filter(|reason| !said.contains(&reason.status())) {
-        let content = ContentBuilder::new().schema(Some(problem.clone()));
+        let content = ContentBuilder::new().schema(Some(problems.of(reason).clone()));
         let examples = examples::answers(&shown, reason.status());
         let content = content.examples_from_iter(examples).build();
         let response = ResponseBuilder::new().description(reason.usual()).content(JSON, content);

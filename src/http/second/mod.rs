@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
+use utoipa::{PartialSchema, ToSchema};
 
 use super::access::Need;
 use super::call::{self, Call, Params, Project};
@@ -31,6 +31,7 @@ pub(super) fn about() -> About {
         says: "Checked before, recorded after. Paths are below where the API is mounted. Those \
                below /client are opened by client tokens alone.",
         problem: Shape::of::<Problem<'_>>(),
+        without_key: Some(first::Problem::schema()),
         examples: include_str!("../openapi/examples/second.json"),
         keys: "An API key that begins with `limitry_sk_`, a personal access token \
                (`limitry_pat_`, with the header `X-Project`), or below /client a client token \

@@ -13,8 +13,8 @@ use crate::{Amount, Timestamp};
 
 /// A recorded event.
 #[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-pub(super) struct Event {
+#[schema(as = Event, rename_all = "camelCase")]
+pub(super) struct Listed {
     id: EventId,
     customer_id: String,
     event_type: String,
@@ -28,7 +28,7 @@ pub(super) struct Event {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct EventPage {
-    data: Vec<Event>,
+    data: Vec<Listed>,
     #[schema(required)]
     next_cursor: Option<String>,
     has_more: bool,

@@ -2,9 +2,10 @@
 
 use axum::http::StatusCode;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{PartialSchema, ToSchema};
 
 use super::failure::{Detail, Failure, Reason};
+use super::first;
 use super::openapi::{About, Param, any_whole, date, flag, text, word};
 use super::routes::{Routes, Shape, delete, get, patch, post};
 
@@ -29,6 +30,7 @@ pub(super) fn about() -> About {
         says: "One check decides about an act and uses what it costs. Paths are below where the \
                API is mounted.",
         problem: Shape::of::<Problem<'_>>(),
+        without_key: Some(first::Problem::schema()),
         examples: include_str!("../openapi/examples/third.json"),
         keys: "An API key that begins with `lim_`",
     }
