@@ -313,9 +313,9 @@ pub mod errors {
     pub use crate::base::words::UnknownWord;
     pub use crate::customers::CustomerError;
     pub use crate::engine::{
-        AdjustError, BalanceError, BatchError, BatchProblem, BuildError, CustomersError,
-        ExportError, ImportError, ReservationError, RulesError, SimulateError, TrackError,
-        WaitError,
+        AdjustError, BalanceError, BatchError, BatchProblem, BuildError, CorrectError,
+        CustomersError, ExportError, ImportError, ReservationError, RulesError, SimulateError,
+        TrackError, WaitError,
     };
     pub use crate::event::{EventError, PriceError};
     pub use crate::journal::store::StoreError;
@@ -326,6 +326,7 @@ pub mod errors {
 pub mod events {
     pub use crate::engine::{BatchEvent, BatchReport, EventIter, EventsAfter, Recording};
     pub use crate::event::PropertyValue;
+    pub use crate::log::{Correction, CorrectionPage, CorrectionQuery};
     pub use crate::log::{EventId, EventIdParseError, EventPage, EventQuery, RecordedEvent};
 }
 

@@ -108,7 +108,7 @@ impl Funds {
     }
 
     /// Pays the debt from what is free.
-    fn repay(&mut self) {
+    pub(super) fn repay(&mut self) {
         if self.debt > 0 {
             let drawn = self.grants.draw(self.debt);
             let paid = drawn.iter().fold(0, |sum: Units, (_, lot)| sum.saturating_add(lot.units));
@@ -304,13 +304,13 @@ impl Account {
         }
     }
 
-    fn expire(&mut self, key: SpendKey, units: Units, date: Timestamp) {
+    pub(super) fn expire(&mut self, key: SpendKey, units: Units, date: Timestamp) {
         let paid = std::iter::once((key.number, units)).collect();
         self.post(date, EntryKind::Expiry, units, Source::Time, paid);
     }
 
     /// Appends an entry about what has happened to the balance.
-    fn post(
+    pub(super) fn post(
         &mut self,
         at: Timestamp,
         kind: EntryKind,
@@ -353,6 +353,9 @@ impl Account {
                 self.remember(key.as_deref(), now.date);
             }
             Change::Take { units } => self.take_or_give(*units, Drawn::new(), event, now.date),
+            Change::Return { units, event, since } => {
+                self.give_back_of(*event, *units, *since, now.date);
+            }
             Change::Hold { id, until, units } => self.hold((*until, *id), *units),
             Change::Settle { id, until, used } => {
                 self.settle_hold((*until, *id), *used, event, now.date);
@@ -413,7 +416,7 @@ impl Account {
 
     /// Gives back what an event says: to the last grant that does not expire, so that their number
     /// does not grow with the events.
-    fn refund(&mut self, units: Units, event: Option<u64>, at: Timestamp) {
+    pub(super) fn refund(&mut self, units: Units, event: Option<u64>, at: Timestamp) {
         self.spent = self.spent.saturating_sub(units);
         match self.funds.grants.last_lasting() {
             Some((key, lot)) => {

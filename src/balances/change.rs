@@ -2,6 +2,7 @@
 
 use super::account::Terms;
 use super::entry::CallSource;
+use crate::base::clock::Timestamp;
 use crate::rules::Units;
 
 /// A change of an account. What checks it comes before: a change is done whatever the account says,
@@ -16,6 +17,9 @@ pub(crate) enum Change {
     Debit { units: Units, call: CallSource, key: Option<Box<str>> },
     /// An event takes something; less than nothing is given back.
     Take { units: Units },
+    /// An event that is corrected gives so much back to the grants that paid for it; it was decided
+    /// about at `since`.
+    Return { units: Units, event: u64, since: Timestamp },
     /// A reservation holds more.
     Hold { id: u64, until: u64, units: Units },
     /// A reservation's hold ends: so much was used, and the rest is given back. Of one that has

@@ -92,6 +92,12 @@ impl Grants {
         }
     }
 
+    /// The grant of a number, of which something is left or held.
+    pub(super) fn find(&self, number: u64) -> Option<(SpendKey, Lot)> {
+        let mut all = self.free.iter().chain(&self.held);
+        all.find(|(key, _)| key.number == number).map(|(key, lot)| (*key, *lot))
+    }
+
     /// The last of those that never expire, of no priority of their own.
     pub(super) fn last_lasting(&self) -> Option<(SpendKey, Lot)> {
         let (key, lot) = self.free.last_key_value()?;

@@ -11,6 +11,7 @@ mod change;
 mod entry;
 mod grants;
 mod request;
+mod returned;
 mod stored;
 
 #[cfg(test)]

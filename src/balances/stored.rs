@@ -22,6 +22,7 @@ const HOLD: u8 = 4;
 const SETTLE: u8 = 5;
 const EXTEND: u8 = 6;
 const REMOVE: u8 = 7;
+const RETURN: u8 = 8;
 
 /// Where an entry comes from, likewise; an event without a number is 2.
 const CALL: u8 = 0;
@@ -98,6 +99,12 @@ impl Codec<'_> for Change {
                 out.push(TAKE);
                 put_wide(out, *units);
             }
+            Self::Return { units, event, since } => {
+                out.push(RETURN);
+                put_wide(out, *units);
+                put_varint(out, *event);
+                put_date(out, *since);
+            }
             Self::Hold { id, until, units } => {
                 out.push(HOLD);
                 put_varint(out, *id);
@@ -137,6 +144,10 @@ impl Codec<'_> for Change {
                 Self::Debit { units, call, key }
             }
             TAKE => Self::Take { units: from.wide()? },
+            RETURN => {
+                let (units, event) = (from.wide()?, from.varint()?);
+                Self::Return { units, event, since: date(from)? }
+            }
             HOLD => {
                 let (id, until) = (from.varint()?, u64::decode(from)?);
                 Self::Hold { id, until, units: from.wide()? }

@@ -17,6 +17,16 @@ pub(crate) trait History: fmt::Debug {
     /// exactly.
     fn used(&self, rule: u32, start: i64, end: Option<i64>, values: &[&str]) -> Option<Used>;
 
+    /// The same without an event, by the ordinal that it is counted by; `within` is the first
+    /// second, and the one before which it ends.
+    fn used_without(
+        &self,
+        rule: u32,
+        within: (i64, Option<i64>),
+        values: &[&str],
+        ordinal: u64,
+    ) -> Option<Used>;
+
     /// The same from a moment on, in pieces of time that are no longer than `piece` nanoseconds:
     /// what each has used, at its end or at `now`. What is dated ahead of that comes in pieces of
     /// its own, of 24 minutes.

@@ -25,10 +25,10 @@ pub(crate) use self::counter::{
 pub(crate) use self::history::{History, Used};
 pub(crate) use self::roles::Roles;
 pub(crate) use self::stored::{StoredCharge, StoredCharges, encode_charges};
-pub(crate) use self::table::Adjusting;
 #[cfg(test)]
 pub(crate) use self::table::Mismatch;
 pub(crate) use self::table::{ACCOUNTS, AccountKey, AccountStep};
+pub(crate) use self::table::{Adjusting, Correcting};
 pub(crate) use self::table::{Audit, Audited, LogEnd, PastCharge, RedoRecord, Role};
 pub(crate) use self::table::{
     Charge, Charges, Committed, ErasedKeys, Extension, Held, Holding, Intent, Match, Request,

@@ -318,6 +318,80 @@ pub enum AdjustError {
     Store(#[from] StoreError),
 }
 
+/// Why an event was not corrected. Nothing was changed, but where a store fails.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CorrectError {
+    /// The engine keeps no events.
+    #[error("recording is off: the engine keeps no events that could be corrected")]
+    RecordingOff,
+    /// No event of this engine has the id.
+    #[error("no event has the id {id}")]
+    NotFound {
+        /// The id that was given.
+        id: EventId,
+    },
+    /// Retention has dropped the event.
+    #[error("event {id} is not kept any more: only events of the log are corrected")]
+    Dropped {
+        /// The event.
+        id: EventId,
+    },
+    /// The event is nobody's any more.
+    #[error("event {id} is erased")]
+    Erased {
+        /// The event.
+        id: EventId,
+    },
+    /// The event that is to be amended is voided.
+    #[error("event {id} is voided: record another")]
+    Voided {
+        /// The event.
+        id: EventId,
+    },
+    /// The reason breaks its rule, or the event is another customer's or of another time.
+    #[error("{field}: {value:?} {rule}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// The value, cut short when it is long.
+        value: Box<str>,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// A field of the amended event breaks its rule.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// A rule would count the amended event under another key, or one of both not at all.
+    #[error("rule {rule:?} would count it under another key: void the event, and record another")]
+    OtherKey {
+        /// The name of the rule.
+        rule: Box<str>,
+    },
+    /// The event may be the one that a figure is of, a highest or latest amount or a number of
+    /// values, and what that is without it is not recorded any more.
+    #[error("event {id}: what {figure:?} is without it is not recorded any more")]
+    NotRecorded {
+        /// The event.
+        id: EventId,
+        /// The name of the value or of the rule.
+        figure: Box<str>,
+    },
+    /// Its value of a dimension came when there was no [room](crate::usage::RollupOptions) for
+    /// another, which there has been since: where it was counted is not known.
+    #[error("event {id}: whether it is counted among the other values of {dimension} is unknown")]
+    AmongOthers {
+        /// The event.
+        id: EventId,
+        /// The dimension.
+        dimension: Box<str>,
+    },
+    /// The store takes nothing, or the commit failed: whether the correction is there shows when
+    /// the store is opened again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Why the rules could not be changed. Nothing was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -4,7 +4,10 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::sync::Arc;
 
-use crate::log::{EventId, EventPage, EventQuery, QueryError, RecordedEvent, ScanFilter};
+use crate::log::{
+    CorrectionPage, CorrectionQuery, EventId, EventPage, EventQuery, QueryError, RecordedEvent,
+    ScanFilter,
+};
 use crate::recording::{Ledger, Scan};
 
 /// The events that an engine has recorded.
@@ -163,6 +166,30 @@ impl Events {
             let dropped = first.saturating_sub(start);
             return Ok(EventsAfter { data, cursor, has_more, dropped });
         }
+    }
+
+    /// Returns a page of corrections, the newest first: of those whose entries the log has. One
+    /// that corrects an event that is [erased](crate::handles::Customers::erase) is not among them.
+    ///
+    /// ```
+    /// use limitry::events::CorrectionQuery;
+    /// use limitry::{Engine, Event};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// let call = Event::new("ann", "call").input_tokens(900);
+    /// let id = engine.track(&call)?.event_id().expect("it is recorded");
+    /// engine.amend(id, &call.input_tokens(90), "as billed")?;
+    /// engine.void(id, "it failed")?;
+    /// let page = engine.events().corrections(&CorrectionQuery::new().event(id))?;
+    /// let reasons: Vec<&str> = page.data.iter().map(|it| it.reason.as_str()).collect();
+    /// assert_eq!(reasons, ["it failed", "as billed"]);
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Recording is off; the limit is not 1 to 100; the cursor is of no page of this engine.
+    pub fn corrections(&self, query: &CorrectionQuery) -> Result<CorrectionPage, QueryError> {
+        self.ledger.as_ref().ok_or(QueryError::RecordingOff)?.list_corrections(query)
     }
 
     fn scan(&self, query: &EventQuery, most: usize) -> Result<Scan, QueryError> {

@@ -83,7 +83,7 @@ impl EngineFigures {
         let outcomes = match intent {
             Intent::Track | Intent::Reserve => &self.tracks,
             Intent::Check | Intent::Standing => &self.checks,
-            Intent::Record | Intent::Commit | Intent::Adjust => &self.records,
+            Intent::Record | Intent::Commit | Intent::Adjust | Intent::Correct => &self.records,
         };
         match answer {
             Ok(decision) => match decision.outcome() {

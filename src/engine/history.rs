@@ -36,9 +36,21 @@ impl History for Recorded<'_> {
     /// retention has taken some of the period.
     fn used(&self, rule: u32, start: i64, end: Option<i64>, values: &[&str]) -> Option<Used> {
         match self.past {
-            Some(past) => past.used(rule, start, end, |end| self.used_of(rule, start, end, values)),
-            None => self.used_of(rule, start, end, values),
+            Some(past) => {
+                past.used(rule, start, end, |end| self.used_of(rule, (start, end), values, None))
+            }
+            None => self.used_of(rule, (start, end), values, None),
         }
+    }
+
+    fn used_without(
+        &self,
+        rule: u32,
+        within: (i64, Option<i64>),
+        values: &[&str],
+        ordinal: u64,
+    ) -> Option<Used> {
+        self.used_of(rule, within, values, Some(ordinal))
     }
 
     /// Pieces are whole minutes or hours where they are as long, so that the roll-ups tell. Where
@@ -68,7 +80,13 @@ impl History for Recorded<'_> {
 }
 
 impl Recorded<'_> {
-    fn used_of(&self, rule: u32, start: i64, end: Option<i64>, values: &[&str]) -> Option<Used> {
+    fn used_of(
+        &self,
+        rule: u32,
+        (start, end): (i64, Option<i64>),
+        values: &[&str],
+        without: Option<u64>,
+    ) -> Option<Used> {
         let rule = self.snapshot.rule(rule)?;
         if shares_a_value(rule, values) {
             return None;
@@ -82,6 +100,7 @@ impl Recorded<'_> {
             ranges: std::slice::from_ref(&asked),
             folds: &figure.folds(),
             tells_all_apart: figure.is_unique(),
+            without,
         });
         if !answer.coverage(&asked).is_complete {
             return None;
@@ -175,6 +194,7 @@ impl Recorded<'_> {
             ranges: &ranges,
             folds: &figure.folds(),
             tells_all_apart: false,
+            without: None,
         });
         if !answer.coverage_of(&ranges).is_complete {
             return None;

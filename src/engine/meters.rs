@@ -187,6 +187,7 @@ impl Meters {
             ranges,
             folds: &figure.folds(),
             tells_all_apart: figure.is_unique() || sums_keys,
+            without: None,
         });
         // The meter may have been removed meanwhile, and what was kept for it.
         if !figure.is_known(&answer) {

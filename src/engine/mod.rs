@@ -33,6 +33,7 @@ mod batch;
 mod builder;
 mod complete;
 mod config;
+mod correct;
 mod customers;
 mod error;
 mod events;
@@ -59,8 +60,8 @@ pub use self::builder::EngineBuilder;
 pub use self::config::{EngineConfig, StoreConfig};
 pub use self::customers::{Customers, CustomersError, EraseReport};
 pub use self::error::{
-    AdjustError, BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError,
-    TrackError, WaitError,
+    AdjustError, BatchError, BatchProblem, BuildError, CorrectError, ExportError, ImportError,
+    RulesError, TrackError, WaitError,
 };
 pub use self::events::{EventIter, Events, EventsAfter};
 pub use self::explain::{Explanation, Precedence, RuleExplanation, RuleOutcome, UnseenDimension};

@@ -188,6 +188,12 @@ impl Usage {
         ranges: &[Range<Timestamp>],
     ) -> Result<crate::usage::Answer, QueryError> {
         let ledger = self.ledger.as_deref().ok_or(QueryError::RecordingOff)?;
-        Ok(ledger.ask(&Question { selector, ranges, folds: &[], tells_all_apart: false }))
+        Ok(ledger.ask(&Question {
+            selector,
+            ranges,
+            folds: &[],
+            tells_all_apart: false,
+            without: None,
+        }))
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::base::amount::AmountError;
 use crate::engine::{
-    AdjustError, BalanceError, BatchError, BuildError, CustomersError, ExportError, ImportError,
-    ReservationError, RulesError, SimulateError, TrackError, WaitError,
+    AdjustError, BalanceError, BatchError, BuildError, CorrectError, CustomersError, ExportError,
+    ImportError, ReservationError, RulesError, SimulateError, TrackError, WaitError,
 };
 use crate::event::EventError;
 use crate::journal::store::StoreError;
@@ -43,6 +43,9 @@ pub enum Error {
     /// Nothing was adjusted.
     #[error(transparent)]
     Adjust(#[from] AdjustError),
+    /// An event was not corrected.
+    #[error(transparent)]
+    Correct(#[from] CorrectError),
     /// What is known of customers could not be changed.
     #[error(transparent)]
     Customers(#[from] CustomersError),
@@ -155,6 +158,7 @@ impl Error {
             }
             Self::Reservation(why) => of_reservation(why),
             Self::Adjust(why) => of_adjust(why),
+            Self::Correct(why) => of_correct(why),
             Self::Rules(why)
             | Self::Build(BuildError::Rules(why))
             | Self::Customers(CustomersError::Rules(why)) => of_rules(why),
@@ -186,6 +190,22 @@ fn of_adjust(why: &AdjustError) -> Class {
         AdjustError::IdempotencyConflict { .. } => Class::Conflict,
         AdjustError::NoRoom { .. } => Class::Busy,
         AdjustError::Store(why) => of_store(why),
+    }
+}
+
+fn of_correct(why: &CorrectError) -> Class {
+    match why {
+        CorrectError::NotFound { .. } => Class::NotFound,
+        CorrectError::Invalid { .. } | CorrectError::Event(_) | CorrectError::OtherKey { .. } => {
+            Class::BadInput
+        }
+        CorrectError::Voided { .. } => Class::Conflict,
+        CorrectError::RecordingOff
+        | CorrectError::Dropped { .. }
+        | CorrectError::Erased { .. }
+        | CorrectError::NotRecorded { .. }
+        | CorrectError::AmongOthers { .. } => Class::Unanswerable,
+        CorrectError::Store(why) => of_store(why),
     }
 }
 

@@ -122,6 +122,24 @@ fn adjusts() -> Vec<(AdjustError, [bool; 5])> {
     cases
 }
 
+fn corrects() -> Vec<(CorrectError, [bool; 5])> {
+    let id = EventId::new(1, 2);
+    let (dimension, figure, rule) = ("model".into(), "seats".into(), "must be");
+    let mut cases = vec![
+        (CorrectError::RecordingOff, NONE),
+        (CorrectError::NotFound { id }, NOT_FOUND),
+        (CorrectError::Dropped { id }, NONE),
+        (CorrectError::Erased { id }, NONE),
+        (CorrectError::Voided { id }, CONFLICT),
+        (CorrectError::Invalid { field: "reason", value: "".into(), rule }, BAD_INPUT),
+        (CorrectError::OtherKey { rule: "rule".into() }, BAD_INPUT),
+        (CorrectError::NotRecorded { id, figure }, NONE),
+        (CorrectError::AmongOthers { id, dimension }, NONE),
+    ];
+    cases.extend(stores().into_iter().map(|(why, expected)| (CorrectError::Store(why), expected)));
+    cases
+}
+
 fn queries() -> Vec<(QueryError, [bool; 5])> {
     let at = Timestamp::new(0, 0);
     vec![
@@ -151,6 +169,7 @@ fn each_error_of_a_verb_and_of_a_batch_is_in_one_class() {
 fn each_error_of_rules_and_of_building_is_in_one_class() {
     check(rules());
     check(adjusts());
+    check(corrects());
     check(rules().into_iter().map(|(why, expected)| (BuildError::Rules(why), expected)));
     check(rules().into_iter().filter_map(|(why, expected)| match why {
         RulesError::Invalid(why) => Some((BuildError::Invalid(why), expected)),

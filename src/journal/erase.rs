@@ -66,6 +66,19 @@ impl Erasure {
                 | ReservationChange::GivenBack { rows } => self.is_in(rows),
             },
             Entry::Balance(rows) => self.is_in(rows.rest()),
+            Entry::Correction(correction) => {
+                let (mut before, mut now) = correction.events()?;
+                let is_it = self.erased.has(&before) || self.erased.has(&now);
+                if is_it {
+                    for stored in [&mut before, &mut now] {
+                        if self.erased.has(stored) {
+                            stored.erase(&self.erased);
+                        }
+                    }
+                    correction.put_erased(&before, &now, out);
+                }
+                return Ok(is_it);
+            }
             Entry::Adjustment(adjusted) => {
                 let (adjustment, _) = adjusted.adjustment()?;
                 let name = self.erased.dimension.as_str();

@@ -41,7 +41,7 @@ pub use self::memory::MemoryStore;
 pub use self::options::{Durability, Durable, OnFailure};
 pub(crate) use self::pipeline::{Commit, Pipeline};
 pub(crate) use self::record::{
-    Head, HoldsOut, Record, RecordedDecision, ReservationOut, Unreadable,
+    Entry, Head, HoldsOut, Record, RecordedDecision, ReservationOut, Unreadable, put_corrected,
 };
 pub(crate) use self::recovery::{CalendarRow, CutBefore, DECLARED, Recovered, Settings, recover};
 pub(crate) use self::verify::Verified;

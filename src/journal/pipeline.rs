@@ -246,6 +246,13 @@ impl Pipeline {
         Some(self.queue.push(&Entry { kind, head, event: &[], key, timestamp, now })?.seq)
     }
 
+    /// Puts the record of a correction into the queue, as [`put`](Self::put) does.
+    pub(crate) fn put_correction(&self, head: &Head, entry: &Packed, now: u64) -> Option<u64> {
+        let (kind, head, event) = (Kind::Correction, head.bytes(), entry.bytes());
+        let (key, timestamp) = (None, entry.timestamp());
+        Some(self.queue.push(&Entry { kind, head, event, key, timestamp, now })?.seq)
+    }
+
     /// Puts a record into the queue that says nothing.
     #[cfg(test)]
     pub(crate) fn put_no_op(&self, timeline: &crate::counters::Timeline) {

@@ -211,7 +211,7 @@ impl Queue {
             let ordinal = pending.open.end_event.saturating_add(pending.discarded_events);
             let appended = Appended { seq: pending.end(), ordinal };
             pending.discarded = pending.discarded.saturating_add(1);
-            let events = u64::from(entry.kind == Kind::Event);
+            let events = u64::from(entry.kind.is_in_log());
             pending.discarded_events = pending.discarded_events.saturating_add(events);
             // No commit comes to this: who waits for all that was put in is told so.
             pending.serial = pending.serial.saturating_add(1);
@@ -229,7 +229,7 @@ impl Queue {
         }
         // A batch is full long before its positions leave 32 bits, but for an event of gigabytes.
         open.ends.push(u32::try_from(open.records.len()).unwrap_or(u32::MAX));
-        if entry.kind == Kind::Event {
+        if entry.kind.is_in_log() {
             open.end_event = open.end_event.saturating_add(1);
             open.times.add(entry.timestamp);
         }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 
 use super::pipeline::Pipeline;
-use super::record::{Entry, Record, RecordedDecision, Unreadable};
+use super::record::{CorrectionRecord, Entry, Record, RecordedDecision, Unreadable};
 use super::recovery::{RECORDS_A_REPORT, Recovered, Settings, recover_from, rollups_anew};
 use crate::base::codec::{Malformed, Reader};
 use crate::base::progress::Progress;
@@ -16,7 +16,7 @@ use crate::event::Dimension;
 use crate::journal::store::{Chunk, Contents, StoreError};
 use crate::log::{Bounds, Dropped, MemoryLog, Stored};
 use crate::recording::Ledger;
-use crate::usage::Rollups;
+use crate::usage::{Counted, Rollups};
 
 /// What [`Store::verify`](crate::handles::Store::verify) went over and found right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
@@ -91,6 +91,7 @@ fn fold(
         charges: StoredCharges::new(),
         shift: 0,
         states: 0,
+        corrects: false,
     };
     fold.read(tell)?;
     let (records, states) = (store.end().saturating_sub(first), fold.states);
@@ -122,6 +123,8 @@ struct Fold<'f> {
     /// How far the time line was ahead of the calendar at the last record.
     shift: u64,
     states: u64,
+    /// The record that is looked at corrects an event.
+    corrects: bool,
 }
 
 impl Fold<'_> {
@@ -152,6 +155,7 @@ impl Fold<'_> {
         match Record::read(seq, bytes).map_err(unreadable)?.entry {
             Entry::NoOp => Ok(()),
             Entry::Event(record) => self.check_event(seq, &record),
+            Entry::Correction(record) => self.check_correction(seq, &record),
             _ if seq < self.erased => Ok(()),
             Entry::Balance(rows) => self.redo_held(seq, rows),
             Entry::Reservation(record) => {
@@ -194,6 +198,34 @@ impl Fold<'_> {
         Ok(())
     }
 
+    fn check_correction(
+        &mut self,
+        seq: u64,
+        record: &CorrectionRecord<'_>,
+    ) -> Result<(), StoreError> {
+        let malformed = |why: Malformed| Unreadable::from(why).of(self.store, seq);
+        let (before, event) = record.events().map_err(malformed)?;
+        let CorrectionRecord { counted, is_void, decision, .. } = record;
+        if seq >= self.erased {
+            self.corrects = true;
+            let checked = self.check_counters(seq, decision, &before);
+            self.corrects = false;
+            checked?;
+            self.redo_held(seq, Reader::new(decision.version, decision.holds.rows))?;
+        }
+        let timeline = self.table.timeline();
+        let now = decision.timeline(timeline).timestamp(Moment(decision.now));
+        let was_set_back = decision.shift > std::mem::replace(&mut self.shift, decision.shift);
+        if let Some(rollups) = &mut self.rollups {
+            if was_set_back {
+                rollups.set_back(now);
+            }
+            let out = Counted { event: &before, ordinal: *counted };
+            rollups.correct(&out, (!is_void).then_some(&event), (now, decision.ordinal), None);
+        }
+        Ok(())
+    }
+
     /// Checks what a decision left counters in, about an event or about what was reserved.
     fn check_counters(
         &mut self,
@@ -220,6 +252,7 @@ impl Fold<'_> {
             counters: &self.snapshot.counters,
             complete: self.is_audited_whole,
             start: *self.start.get_or_insert(at.now),
+            corrects: self.corrects,
         };
         let into = RedoTable { table: &self.table, hasher: &self.settings.hasher };
         let audited = self.revisions.audit(into, &audit, (seq, at), &self.charges, value);

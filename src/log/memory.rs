@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::corrections::{Corrected, Corrections};
 use super::packed::Packed;
 use super::segment::Segment;
 use super::stored::Erased;
@@ -56,6 +57,8 @@ pub(crate) struct MemoryLog {
     recorded: u64,
     /// When the events happened that were dropped.
     dropped: Dropped,
+    /// Shared with whoever reads segments.
+    corrections: Arc<Corrections>,
 }
 
 impl MemoryLog {
@@ -69,6 +72,7 @@ impl MemoryLog {
             bytes: 0,
             recorded: 0,
             dropped: Dropped::new(),
+            corrections: Arc::default(),
         }
     }
 
@@ -97,9 +101,21 @@ impl MemoryLog {
         ordinal
     }
 
+    /// Adds the entry of a correction, as [`append`](Self::append) does.
+    pub(crate) fn correct(&mut self, entry: &Packed, now: Timestamp, corrected: Corrected) -> u64 {
+        let ordinal = self.append(entry, now);
+        Arc::make_mut(&mut self.corrections).add(ordinal, corrected);
+        ordinal
+    }
+
+    /// What was corrected of the events.
+    pub(crate) fn corrections(&self) -> &Arc<Corrections> {
+        &self.corrections
+    }
+
     /// How many events there are.
     pub(crate) fn len(&self) -> usize {
-        self.held
+        self.held.saturating_sub(self.corrections.len())
     }
 
     /// How many events there ever were: the ordinal of the next one.
@@ -161,6 +177,7 @@ impl MemoryLog {
     /// O(events). Whoever reads a segment that is replaced goes on with it as it was.
     pub(crate) fn erase(&mut self, erased: &Erased, hasher: &ahash::RandomState) -> u64 {
         let mut count = 0_u64;
+        self.erase_reasons(erased);
         for segment in &mut self.sealed {
             if let Some((without, events)) = segment.erased(erased, hasher) {
                 *segment = Arc::new(without);
@@ -175,6 +192,20 @@ impl MemoryLog {
         let sealed = self.sealed.iter().map(|segment| segment.bytes());
         self.bytes = sealed.fold(self.open.bytes(), usize::saturating_add);
         count
+    }
+
+    /// Forgets why events were corrected that are erased.
+    fn erase_reasons(&mut self, erased: &Erased) {
+        if self.corrections.is_empty() {
+            return;
+        }
+        let Self { sealed, open, corrections, .. } = self;
+        let is_it = |target: u64| {
+            let before = sealed.partition_point(|segment| segment.end() <= target);
+            let event = sealed.get(before).map_or(&*open, |segment| segment).event(target);
+            event.and_then(|event| event.read()).is_some_and(|event| erased.has(&event))
+        };
+        Arc::make_mut(corrections).erase(is_it);
     }
 
     /// Puts the open segment to the full ones, and opens the next.
@@ -214,6 +245,10 @@ impl MemoryLog {
             self.bytes = self.bytes.saturating_sub(oldest.bytes());
             self.dropped.merge(oldest.times());
             self.spare = self.sealed.pop_front();
+            if !self.corrections.is_empty() {
+                let first = self.first();
+                Arc::make_mut(&mut self.corrections).drop_before(first);
+            }
             if self.bytes <= bytes {
                 return;
             }

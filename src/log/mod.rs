@@ -6,6 +6,7 @@
 //! unpacking them. [`MemoryLog`] keeps the newest segments, bounded by count, by
 //! bytes and by age.
 
+mod corrections;
 mod error;
 mod memory;
 mod packed;
@@ -16,6 +17,8 @@ mod signature;
 mod stored;
 mod times;
 
+pub(crate) use self::corrections::{Corrected, Corrections};
+pub use self::corrections::{Correction, CorrectionPage, CorrectionQuery};
 pub use self::error::QueryError;
 pub(crate) use self::memory::{Bounds, MemoryLog};
 pub(crate) use self::packed::Packed;

@@ -1,6 +1,6 @@
 //! Recorded events, and pages of them, as callers get them.
 
-use super::EventId;
+use super::{Correction, EventId};
 use crate::base::clock::Timestamp;
 use crate::event::Event;
 
@@ -9,7 +9,8 @@ use crate::event::Event;
 /// It serializes as the product lists events: `id`, `customerId`, `eventType`, `model`,
 /// `provider`, `inputTokens`, `outputTokens`, `totalTokens`, `latencyMs`, `costCents`,
 /// `properties` and `createdAt`, with null for what the event does not have, with `values` where it
-/// has values of other names, and with `attached` where something is [attached](Event::attach).
+/// has values of other names, with `attached` where something is [attached](Event::attach), and
+/// with `correction` where it was [voided](crate::Engine::void) or amended.
 /// [`generic`](Self::generic) is the other shape.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -21,8 +22,20 @@ pub struct RecordedEvent {
     /// When it was decided about, by the engine's time: for an event with a timestamp of its own
     /// another instant than that. Not part of the serialized shapes.
     pub decided_at: Timestamp,
-    /// The event; its idempotency key is not kept here.
+    /// The event as it was recorded; its idempotency key is not kept here.
     pub event: Event<'static>,
+    /// The newest correction of it, where it was voided or amended.
+    pub correction: Option<Box<Correction>>,
+}
+
+impl RecordedEvent {
+    /// The event as it is from its correction on; `None` of one that is voided.
+    pub(crate) fn into_corrected(mut self) -> Option<Self> {
+        if let Some(correction) = self.correction.take() {
+            self.event = *correction.amended?;
+        }
+        Some(self)
+    }
 }
 
 /// A page of recorded events, the newest first.

@@ -43,8 +43,10 @@ use crate::log::{signature_of_built_in, signature_of_properties};
 use crate::usage::RowCursor;
 use crate::usage::{Answer, PartialAnswer, Question, RollupOptions, Rollups, ValueFold};
 
+mod correct;
 mod scan;
 
+pub(crate) use self::correct::{Current, NoCurrent};
 pub(crate) use self::scan::Scan;
 
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub(crate) struct Ledger {
     /// The engine's: what values, tuples and the events' signatures are hashed by.
     hasher: ahash::RandomState,
     inner: Mutex<Inner>,
+    /// Held by whoever corrects an event, and taken before all others.
+    correcting: Mutex<()>,
 }
 
 /// What an event's built-in dimensions set in its signature, which may be kept with the series of
@@ -81,7 +85,8 @@ impl Ledger {
     pub(crate) fn new(keep: Bounds, rollups: &RollupOptions, hasher: ahash::RandomState) -> Self {
         let (log, rollups) = (MemoryLog::new(keep), Rollups::new(rollups, &hasher));
         let inner = Mutex::new(Inner { log, rollups });
-        Self { name: ahash::RandomState::new().hash_one("log"), hasher, inner }
+        let name = ahash::RandomState::new().hash_one("log");
+        Self { name, hasher, inner, correcting: Mutex::default() }
     }
 
     /// A ledger that goes on where another one was.
@@ -91,7 +96,8 @@ impl Ledger {
         log: MemoryLog,
         rollups: Rollups,
     ) -> Self {
-        Self { name, hasher, inner: Mutex::new(Inner { log, rollups }) }
+        let inner = Mutex::new(Inner { log, rollups });
+        Self { name, hasher, inner, correcting: Mutex::default() }
     }
 
     /// The same without its events: what it answers is in its roll-ups.
@@ -153,7 +159,8 @@ impl Ledger {
             return;
         }
         let segments = log.overlapping(Timestamp::MIN, Timestamp::MAX);
-        for event in segments.iter().flat_map(|segment| segment.events()) {
+        let counting = segments.iter().flat_map(|segment| segment.events());
+        for event in counting.filter(|event| !log.corrections().hides(event.ordinal)) {
             if let Some(stored) = event.read() {
                 rollups.fill_in(&stored, stored.timestamp(), event.ordinal, &new);
             }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Ledger;
-use crate::log::{PackedEvent, RecordedEvent, ScanFilter, Segment};
+use crate::log::{Corrections, PackedEvent, RecordedEvent, ScanFilter, Segment};
 
 /// The events of a range of ordinals that are wanted.
 ///
@@ -22,6 +22,8 @@ pub(crate) struct Scan {
     order: Order,
     /// The segment that is being looked through.
     segment: Option<Arc<Segment>>,
+    /// As they were when the segment was taken.
+    corrections: Arc<Corrections>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +43,7 @@ impl Scan {
         before: u64,
         most: usize,
     ) -> Self {
-        let order = Order::NewestFirst { most };
-        Self { ledger: Arc::clone(ledger), wanted, ordinals: 0..before, order, segment: None }
+        Self::of(ledger, wanted, 0..before, Order::NewestFirst { most })
     }
 
     /// All events that are recorded by now, the oldest first.
@@ -52,8 +53,12 @@ impl Scan {
 
     /// The events of a range of ordinals, the oldest first.
     pub(crate) fn in_order(ledger: &Arc<Ledger>, wanted: ScanFilter, ordinals: Range<u64>) -> Self {
-        let order = Order::OldestFirst;
-        Self { ledger: Arc::clone(ledger), wanted, ordinals, order, segment: None }
+        Self::of(ledger, wanted, ordinals, Order::OldestFirst)
+    }
+
+    fn of(ledger: &Arc<Ledger>, wanted: ScanFilter, ordinals: Range<u64>, order: Order) -> Self {
+        let (ledger, corrections) = (Arc::clone(ledger), Arc::default());
+        Self { ledger, wanted, ordinals, order, segment: None, corrections }
     }
 
     /// The first ordinal that is still to be looked at, of a scan that goes forward.
@@ -102,19 +107,34 @@ impl Iterator for Scan {
 
     fn next(&mut self) -> Option<RecordedEvent> {
         loop {
-            let segment = match self.segment.take() {
-                Some(segment) => segment,
-                None => self.next_segment()?,
+            let segment = if let Some(segment) = self.segment.take() {
+                segment
+            } else {
+                let next = self.next_segment()?;
+                self.corrections = self.ledger.corrections();
+                next
             };
             while let Some(ordinal) = self.next_place(&segment) {
+                if self.corrections.is_entry(ordinal) {
+                    continue;
+                }
                 let event = segment.event(ordinal);
                 let found = event.and_then(|event| unpack(&self.ledger, &self.wanted, event));
+                let found = found.map(|event| self.with_correction(ordinal, event));
                 if found.is_some() {
                     self.segment = Some(segment);
                     return found;
                 }
             }
         }
+    }
+}
+
+impl Scan {
+    fn with_correction(&self, ordinal: u64, event: RecordedEvent) -> RecordedEvent {
+        let Some((entry, corrected)) = self.corrections.of(ordinal) else { return event };
+        let correction = self.ledger.correction(entry, corrected).map(Box::new);
+        RecordedEvent { correction, ..event }
     }
 }
 

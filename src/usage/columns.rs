@@ -233,6 +233,19 @@ impl Columns {
         (!without_column.is_empty()).then_some((column, u64::MAX))
     }
 
+    /// The value of which a column that a rule or a meter needs is a fold.
+    pub(super) fn tracked_value(&self, column: Column) -> Option<&str> {
+        let tracked = self.tracked.iter().find(|known| known.column == column);
+        tracked.map(|known| known.value.as_str())
+    }
+
+    /// Notes that events of some times are missing from a column.
+    pub(super) fn lack(&mut self, column: Column, times: &Dropped) {
+        if let Some(known) = self.tracked.iter_mut().find(|known| known.column == column) {
+            Arc::make_mut(&mut known.lacks).merge(times);
+        }
+    }
+
     /// What an event adds to its rows.
     pub(super) fn addend(&self, event: &impl Countable, at: Timestamp, ordinal: u64) -> Addend {
         let mut addend = Addend::default();

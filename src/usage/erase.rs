@@ -40,7 +40,7 @@ impl Rollups {
     }
 
     /// Folds all minutes, and takes apart all that is gone.
-    fn make_whole(&mut self) {
+    pub(super) fn make_whole(&mut self) {
         while !self.gone.is_empty() {
             self.drop_gone_rows();
         }
@@ -56,7 +56,7 @@ impl Rollups {
         }
     }
 
-    fn levels_mut(&mut self, kind: Kind) -> &mut [Level; 3] {
+    pub(super) fn levels_mut(&mut self, kind: Kind) -> &mut [Level; 3] {
         match kind {
             Kind::Values => &mut self.values,
             Kind::Tuples => &mut self.combined,

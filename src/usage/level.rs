@@ -309,6 +309,22 @@ impl Level {
         (rows.rows.get_mut(slot as usize), Added { is_new, is_deferred })
     }
 
+    /// The row of a series in a bucket, where it has one.
+    pub(super) fn row_in(&self, bucket: i64, series: u32) -> Option<&Row> {
+        let is_newest = bucket == self.newest_number;
+        let rows = if is_newest { Some(&self.newest) } else { self.others.get(&bucket) };
+        rows?.row(series)
+    }
+
+    /// The same to be changed, and whether it is folded later.
+    pub(super) fn row_mut(&mut self, bucket: i64, series: u32) -> Option<(&mut Row, bool)> {
+        let is_newest = bucket == self.newest_number;
+        let rows = if is_newest { &mut self.newest } else { self.others.get_mut(&bucket)? };
+        let slot = rows.slot(series)? as usize;
+        let is_deferred = slot < rows.unfolded;
+        rows.rows.get_mut(slot).map(|row| (row, is_deferred))
+    }
+
     /// Merges a minute's row into that of its series in a bucket, unless the bucket is gone.
     pub(super) fn fold(&mut self, bucket: i64, row: &Row, known: RowHint) {
         let is_newest = bucket == self.newest_number;

@@ -3,6 +3,7 @@
 mod answer;
 mod cells;
 mod columns;
+mod correct;
 mod countable;
 mod dictionary;
 mod erase;
@@ -38,6 +39,7 @@ pub use self::options::RollupOptions;
 pub use self::query::{MeterQuery, UsageQuery};
 
 pub(crate) use self::columns::ValueFold;
+pub(crate) use self::correct::{Counted, Kept};
 pub(crate) use self::meter::Figure;
 pub(crate) use self::meter_rows::Rows;
 pub(crate) use self::partial_answer::PartialAnswer;

@@ -19,7 +19,7 @@ use super::rollups::Rollups;
 use super::row::{Row, Total};
 use super::select::{Group, Grouped, Totals};
 use crate::base::clock::Timestamp;
-use crate::log::{MemoryLog, PackedEvent, PairFilter, Segment, Stored};
+use crate::log::{Corrections, MemoryLog, PackedEvent, PairFilter, Segment, Stored};
 
 /// A part of the log to look through: segments, and the ranges with their plans.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ struct LogPart {
 pub(crate) struct PartialAnswer {
     answer: Answer,
     parts: Vec<LogPart>,
+    corrections: Arc<Corrections>,
 }
 
 impl PartialAnswer {
@@ -40,7 +41,8 @@ impl PartialAnswer {
     pub(crate) fn of(rollups: &Rollups, log: &MemoryLog, question: &Question<'_>) -> Self {
         let columns = Arc::clone(&rollups.columns);
         let now = start_of(rollups.current.saturating_add(1));
-        let Some(kind) = rollups.kind_of(question.selector) else {
+        let kind = rollups.kind_of(question.selector).filter(|_| question.without.is_none());
+        let Some(kind) = kind else {
             return Self::of_events(log, now, question, columns);
         };
         // What the roll-ups never had, and what a fold lacks that a meter asked for late.
@@ -62,7 +64,8 @@ impl PartialAnswer {
         match groups {
             Some(groups) => {
                 let parts = edges(&plans, log);
-                Self { answer: Answer { groups, plans, columns }, parts }
+                let corrections = Arc::clone(log.corrections());
+                Self { answer: Answer { groups, plans, columns }, parts, corrections }
             }
             None => Self::of_events(log, now, question, columns),
         }
@@ -83,16 +86,22 @@ impl PartialAnswer {
         let start = plans.first().map_or(Timestamp::MAX, |plan| plan.covers.start);
         let end = plans.last().map_or(Timestamp::MIN, |plan| plan.covers.end);
         let parts = vec![LogPart { segments: log.overlapping(start, end), ranges }];
-        Self { answer: Answer { groups: Vec::new(), plans, columns }, parts }
+        let corrections = Arc::clone(log.corrections());
+        Self { answer: Answer { groups: Vec::new(), plans, columns }, parts, corrections }
     }
 
     /// Looks through the events.
     pub(crate) fn complete(self, question: &Question<'_>, hasher: &ahash::RandomState) -> Answer {
-        let Self { mut answer, parts } = self;
+        let Self { mut answer, parts, corrections } = self;
+        let is_corrected = !corrections.is_empty() || question.without.is_some();
+        let is_left_out = |ordinal| corrections.hides(ordinal) || question.without == Some(ordinal);
         let filter = PairFilter::new(hasher, &question.selector.filter);
         let mut groups = Groups::new(std::mem::take(&mut answer.groups));
         for part in &parts {
             for event in part.segments.iter().flat_map(|segment| segment.events()) {
+                if is_corrected && is_left_out(event.ordinal) {
+                    continue;
+                }
                 let Some((plan, stored)) = part.find(&event, &filter) else { continue };
                 let at = stored.timestamp();
                 let addend = answer.columns.addend(&stored, at, event.ordinal);

@@ -19,6 +19,8 @@ pub(crate) struct Question<'q> {
     pub(crate) folds: &'q [ValueFold],
     /// Whether each value of the grouping has to be told from every other.
     pub(crate) tells_all_apart: bool,
+    /// The ordinal of an event that is left out, as the events alone can tell.
+    pub(crate) without: Option<u64>,
 }
 
 /// The folds of a question's groups and ranges.

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
-use crate::event::{Dimension, ValueName};
-use crate::log::{EventId, EventPage, RecordedEvent};
+use crate::event::{Dimension, Event, ValueName};
+use crate::log::{Correction, EventId, EventPage, RecordedEvent};
 use crate::wire::event::{Property, properties, values};
 
 impl RecordedEvent {
@@ -75,6 +75,24 @@ struct Listed<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     values: BTreeMap<&'a str, Amount>,
     created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correction: Option<&'a Correction>,
+}
+
+impl Serialize for Correction {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Shown<'a> {
+            event_id: EventId,
+            reason: &'a str,
+            at: Timestamp,
+            amended: Option<&'a Event<'static>>,
+        }
+        let amended = self.amended.as_deref();
+        let Self { event_id, at, .. } = *self;
+        Shown { event_id, reason: &self.reason, at, amended }.serialize(serializer)
+    }
 }
 
 impl<'a> Listed<'a> {
@@ -95,6 +113,7 @@ impl<'a> Listed<'a> {
             attached: event.attached(),
             values: values(event),
             created_at: recorded.timestamp,
+            correction: recorded.correction.as_deref(),
         }
     }
 }

@@ -20,6 +20,7 @@ mod balances_kill;
 mod calendars;
 mod clock;
 mod code_rules;
+mod corrections;
 mod crash;
 mod erase;
 #[cfg(unix)]

@@ -119,6 +119,16 @@ impl History for Added<'_> {
     }
 
     /// Of rolling quotas nothing is told: their counters are redone as they were.
+    fn used_without(
+        &self,
+        _rule: u32,
+        _within: (i64, Option<i64>),
+        _values: &[&str],
+        _ordinal: u64,
+    ) -> Option<Used> {
+        None
+    }
+
     fn uses(
         &self,
         _: u32,
@@ -327,7 +337,8 @@ fn check(engine: &Small, log: &[Record], first: usize) -> (u64, Option<(usize, M
     let timeline = engine.table.timeline();
     let table = Table::new(1 << 30, timeline, 4);
     let start = log.get(first).map_or(Moment(0), |record| record.now);
-    let audit = Audit { counters: &engine.snapshot.counters, complete: first == 0, start };
+    let audit =
+        Audit { counters: &engine.snapshot.counters, complete: first == 0, start, corrects: false };
     let (mut charges, mut right) = (StoredCharges::new(), 0);
     for (place, record) in log.iter().enumerate().skip(first) {
         let at = record.at(timeline);

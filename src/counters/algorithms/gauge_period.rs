@@ -45,6 +45,10 @@ impl GaugePeriod {
         Self { limit, gauge, periods }
     }
 
+    pub(in crate::counters) fn gauge(&self) -> Gauge {
+        self.gauge
+    }
+
     /// The figure after an event of this instant.
     fn after(&self, figure: Used, cost: Cost, event: Moment) -> Used {
         let Used { units, latest } = figure;
@@ -127,6 +131,10 @@ impl Algorithm for GaugePeriod {
 
     fn latest(state: &GaugeUse) -> Moment {
         state.figure.latest
+    }
+
+    fn used_of(state: &GaugeUse) -> Option<Used> {
+        Some(state.figure)
     }
 
     fn with_use(state: GaugeUse, figure: Used) -> GaugeUse {

@@ -215,6 +215,13 @@ impl Policy {
         with_policy!(self, A(algorithm) => algorithm.has_use_of(taken, now))
     }
 
+    /// How much of so many units, above or below none, that were taken then still counts.
+    pub(in crate::counters) fn left_of(&self, units: Units, taken: Moment, now: Moment) -> Units {
+        let most = units.saturating_abs();
+        let left = with_policy!(self, A(algorithm) => algorithm.left_of(most, taken, now));
+        if units < 0 { left.saturating_neg() } else { left }
+    }
+
     /// When what is taken now counts, as giving back is told it.
     pub(in crate::counters) fn taken_at(&self, at: &At) -> Moment {
         with_policy!(self, A(algorithm) => algorithm.taken_at(at))

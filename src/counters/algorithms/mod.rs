@@ -258,6 +258,11 @@ pub(super) trait Algorithm: Sized {
         true
     }
 
+    /// How much of so many units that were taken at an instant still counts now, at the least.
+    fn left_of(&self, units: Units, taken: Moment, now: Moment) -> Units {
+        if self.has_use_of(taken, now) { units } else { 0 }
+    }
+
     /// The state that was read again once something was given back, of one that said this before.
     fn given_back_since(_before: &Self::State, read: Self::State) -> Self::State {
         read

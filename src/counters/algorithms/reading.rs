@@ -103,6 +103,11 @@ impl Reading {
         self.bounds().map(|bounds| (bounds.start, bounds.resets()))
     }
 
+    /// What is used of its period.
+    pub(in crate::counters) fn used(&self) -> Option<Used> {
+        with_type!(self.kind?, A => A::used_of(&self.state::<A>()))
+    }
+
     /// The same period with another use.
     pub(in crate::counters) fn with_use(self, used: Used) -> Self {
         let Some(kind) = self.kind else { return self };

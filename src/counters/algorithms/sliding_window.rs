@@ -213,8 +213,12 @@ impl SlidingWindow {
         if let Some((before, same)) = before.and_then(|at| Some((at, entries.get(at)?)))
             && same.time == time
         {
-            let amount = same.amount.saturating_add(amount);
-            entries.set(before, Entry { amount, ..same });
+            let sum = same.amount.saturating_add(amount);
+            if sum == 0 {
+                // Nothing is used then, as if neither had been.
+                return entries.remove(before, place);
+            }
+            entries.set(before, Entry { amount: sum, ..same });
             return self.merge(&mut entries, amount < 0, now);
         }
         entries.insert(place, new);
@@ -465,6 +469,11 @@ impl Algorithm for SlidingWindow {
 
     fn has_use_of(&self, taken: Moment, now: Moment) -> bool {
         self.counts(taken, now)
+    }
+
+    /// A quota counts at the event's own time, and says itself what has left.
+    fn left_of(&self, units: Units, taken: Moment, now: Moment) -> Units {
+        if self.rolling || self.counts(taken, now) { units } else { 0 }
     }
 
     /// When the cost of the decision counts stays as it was.

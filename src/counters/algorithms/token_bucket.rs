@@ -201,6 +201,12 @@ impl Algorithm for TokenBucket {
         *full_at = start.min(without.max(bound));
     }
 
+    /// What the bucket has refilled since may be that very take: it comes back no second time.
+    fn left_of(&self, units: Units, taken: Moment, now: Moment) -> Units {
+        let refilled = self.parts(now).saturating_sub(self.parts(taken));
+        self.units_of(self.parts_of(units).saturating_sub(refilled))
+    }
+
     fn counts_like(&self, other: &Self) -> bool {
         (self.rate, self.per) == (other.rate, other.per)
     }

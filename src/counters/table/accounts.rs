@@ -378,7 +378,11 @@ impl Script<'_, '_> {
         match step {
             // Accounts are credited and debited by calls of their own.
             Step::Adjust(..) => None,
-            Step::Record(_) => (units != 0).then_some(Change::Take { units }),
+            Step::Correct(correcting, _) if units < 0 => {
+                let (units, event) = (units.saturating_neg(), correcting.event);
+                Some(Change::Return { units, event, since: correcting.taken_at })
+            }
+            Step::Record(_) | Step::Correct(..) => (units != 0).then_some(Change::Take { units }),
             Step::Hold(holding, _) => {
                 let (id, until) = (holding.id, holding.until.0);
                 (units > 0).then_some(Change::Hold { id, until, units })

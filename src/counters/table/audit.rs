@@ -22,6 +22,8 @@ pub(crate) struct Audit<'r> {
     pub(crate) complete: bool,
     /// The time of its first record.
     pub(crate) start: Moment,
+    /// The record corrects an event: a highest or latest amount may have been folded anew.
+    pub(crate) corrects: bool,
 }
 
 /// What was found of a record.
@@ -116,6 +118,9 @@ impl Audit<'_> {
     ) -> Option<(Reading, bool)> {
         // Sliding windows said other figures when they counted in slots.
         if charge.in_slots && counter.policy.keeps_list() {
+            return None;
+        }
+        if self.corrects && counter.policy.gauge().is_some() {
             return None;
         }
         let current = self.counters.answering(counter.number())?;

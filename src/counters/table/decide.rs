@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::adjust::Adjusting;
 use super::charge::{Charge, Charges, UseSource};
+use super::correct::Correcting;
 use super::hold::{Befores, Extension, Holding, Settling, Step, Touched};
 use super::judge::{NeedsSharedRow, NewCounters, Script};
 use super::locked::{Lineages, Locked, Rows};
@@ -90,6 +91,18 @@ impl Table {
         self.decide_step_by_step(request, verdict, &mut Step::Adjust(adjusting, commit))
     }
 
+    /// Charges all rules that are asked with what a correction makes of an event; `commit` runs
+    /// where that was done.
+    pub(crate) fn correct(
+        &self,
+        request: &Request<'_, '_>,
+        verdict: &mut Verdict,
+        correcting: &Correcting,
+        commit: Commit<'_, '_>,
+    ) -> Result<(), Undecided> {
+        self.decide_step_by_step(request, verdict, &mut Step::Correct(correcting, commit))
+    }
+
     /// The same of any decision.
     #[inline(never)]
     fn decide_step_by_step(
@@ -146,6 +159,7 @@ impl Script<'_, '_> {
         self.settle_accounts(locked);
         let charges = &mut verdict.charges;
         self.assign_roles(charges);
+        self.begin_correcting(step, charges);
         self.look_at_marks(charges, step, locked)?;
         match step {
             Step::Settle(settling, _) => self.take_off(settling, charges, locked),
@@ -156,7 +170,7 @@ impl Script<'_, '_> {
                 }
             }
             Step::Adjust(adjusting, _) => self.begin_adjusting(adjusting, charges, locked),
-            Step::Record(_) | Step::Extend(..) => {}
+            Step::Record(_) | Step::Extend(..) | Step::Correct(..) => {}
         }
         let mut judgement = self.judge(charges, locked)?;
         let intent = self.request.intent;
@@ -165,9 +179,12 @@ impl Script<'_, '_> {
         if self.new.is_some() {
             self.find_starts(charges, locked);
         }
-        if let Step::Adjust(adjusting, _) = step
-            && !self.adjust(adjusting, charges, locked)
-        {
+        let can_be_done = match step {
+            Step::Adjust(adjusting, _) => self.adjust(adjusting, charges, locked),
+            Step::Correct(correcting, _) => self.correct(correcting, charges, &mut judgement.grows),
+            _ => true,
+        };
+        if !can_be_done {
             (verdict.at, verdict.allowed) = (self.at, false);
             return Ok(());
         }
@@ -238,7 +255,9 @@ impl Script<'_, '_> {
         }
         let mut touched = Touched::new(self.table);
         match step {
-            Step::Record(_) | Step::Adjust(..) => self.follow(charges, locked, &mut touched),
+            Step::Record(_) | Step::Adjust(..) | Step::Correct(..) => {
+                self.follow(charges, locked, &mut touched);
+            }
             Step::Hold(hold, _) => self.hold(hold, &befores, charges, locked, &mut touched),
             Step::Settle(settling, _) => {
                 self.follow(charges, locked, &mut touched);
@@ -266,7 +285,8 @@ impl Script<'_, '_> {
         | Step::Hold(_, Some(commit))
         | Step::Settle(_, Some(commit))
         | Step::Extend(_, Some(commit))
-        | Step::Adjust(_, Some(commit)) = step
+        | Step::Adjust(_, Some(commit))
+        | Step::Correct(_, Some(commit)) = step
         {
             let (held, event) = (held.as_ref(), Some(&event));
             commit(&Committed { at, charges, starts, held, crossings, event });

@@ -249,7 +249,7 @@ impl<'s> Script<'s, '_> {
             return None;
         }
         let adds = |counter: &Counter, charge: &Charge| match self.request.intent {
-            Intent::Record | Intent::Commit | Intent::Adjust => false,
+            Intent::Record | Intent::Commit | Intent::Adjust | Intent::Correct => false,
             Intent::Standing => true,
             Intent::Check | Intent::Track | Intent::Reserve => {
                 counter.policy.can_refuse(charge.cost())

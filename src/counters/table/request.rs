@@ -33,6 +33,8 @@ pub(crate) enum Intent {
     Commit,
     /// Charge one rule with what an operator gives back or takes, whatever it says.
     Adjust,
+    /// Charge every rule with what a correction makes of an event, whatever it says.
+    Correct,
 }
 
 impl Intent {
@@ -45,7 +47,7 @@ impl Intent {
     /// Whether it counts whatever the rules say.
     #[inline]
     pub(crate) fn is_forced(self) -> bool {
-        matches!(self, Self::Record | Self::Commit | Self::Adjust)
+        matches!(self, Self::Record | Self::Commit | Self::Adjust | Self::Correct)
     }
 }
 

@@ -75,7 +75,8 @@ impl Script<'_, '_> {
         let_in: bool,
     ) -> bool {
         // Of one that is refused it is said for what it waits: what it would cost.
-        if !let_in || !self.request.counters.has_marks() {
+        let corrects = self.request.intent == Intent::Correct;
+        if !let_in || corrects || !self.request.counters.has_marks() {
             return false;
         }
         let keeps = !self.request.intent.is_read_only();

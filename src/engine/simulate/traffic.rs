@@ -12,7 +12,8 @@ use crate::base::progress::Progress;
 use crate::engine::Core;
 use crate::event::Event;
 use crate::log::{
-    Dropped, EventQuery, PackedEvent, QueryError, RecordedEvent, ScanFilter, Segment, Stored,
+    Corrections, Dropped, EventQuery, PackedEvent, QueryError, RecordedEvent, ScanFilter, Segment,
+    Stored,
 };
 use crate::recording::Ledger;
 use crate::refusals::{Kept, RefusedAttempt};
@@ -185,6 +186,7 @@ enum Calls<'o, 't> {
 struct RecordedCalls {
     ledger: Arc<Ledger>,
     segments: Vec<Arc<Segment>>,
+    corrections: Arc<Corrections>,
     /// The oldest first; `None` where none are kept, and they are counted alone.
     refused: Option<Vec<Arc<Kept>>>,
     wanted: ScanFilter,
@@ -286,8 +288,10 @@ impl RecordedCalls {
         }
         let log = core.refusals.as_ref().filter(|log| log.keeps_attempts());
         let refused = log.map(|log| log.attempts());
+        let corrections = ledger.corrections();
         let (ledger, first, latest, count) = (Arc::clone(ledger), None, 0, 0);
-        let mut calls = Self { ledger, segments, refused, wanted, since, first, latest, count };
+        let mut calls =
+            Self { ledger, segments, corrections, refused, wanted, since, first, latest, count };
         calls.look();
         Ok(calls)
     }
@@ -309,7 +313,13 @@ impl RecordedCalls {
     }
 
     fn events(&self) -> impl Iterator<Item = PackedEvent<'_>> {
-        self.segments.iter().flat_map(|segment| segment.events())
+        let events = self.segments.iter().flat_map(|segment| segment.events());
+        // What is amended is replayed as it was called.
+        events.filter(|event| {
+            let is_entry = self.corrections.is_entry(event.ordinal);
+            let correction = self.corrections.of(event.ordinal);
+            !is_entry && correction.is_none_or(|(_, corrected)| !corrected.is_void)
+        })
     }
 
     /// The refused calls that are kept.
@@ -382,6 +392,7 @@ fn is_known_until(ledger: &Ledger, second: i64) -> bool {
     let range = Timestamp::new(second.saturating_sub(day), 0)..Timestamp::new(second, 0);
     let selector = Figure::Count.selector(Filter::new(), Vec::new());
     let ranges = std::slice::from_ref(&range);
-    let question = Question { selector: &selector, ranges, folds: &[], tells_all_apart: false };
+    let question =
+        Question { selector: &selector, ranges, folds: &[], tells_all_apart: false, without: None };
     ledger.ask(&question).coverage(&range).is_complete
 }

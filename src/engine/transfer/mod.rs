@@ -58,13 +58,15 @@ impl Serialize for Exported {
 
 impl Store {
     /// Writes the recorded events that match a query, the oldest first, each as a line of JSON: as
-    /// [`RecordedEvent`] serializes. [`import`](Self::import) reads them.
+    /// [`RecordedEvent`] serializes. [`import`](Self::import) reads them. What is amended is
+    /// written as it is from then on, and what is [voided](crate::Engine::void) is left out.
     ///
     /// What is written are the events that are there when the call begins, but for those that
     /// retention drops before it gets to them. Recording goes on meanwhile: the ledger is locked to
     /// step to the next 1 024 events. The query's limit means nothing here. With a store they are
     /// all that the store has, also those that memory does not keep, and have their idempotency
-    /// keys; what is recorded before the call is made durable first.
+    /// keys; what is recorded before the call is made durable first, and the store is read twice,
+    /// for corrections come behind what they correct.
     ///
     /// `progress` is told how many events are written of how many that may match: `|_| {}` where
     /// nobody waits for it.
@@ -109,7 +111,7 @@ impl Store {
         let total = u64::try_from(ledger.len()).unwrap_or(u64::MAX);
         let events = Scan::oldest_first(ledger, wanted);
         let mut lines = Lines::new(out, total, progress);
-        for event in events {
+        for event in events.filter_map(RecordedEvent::into_corrected) {
             // What is kept in memory has no keys.
             lines.write(&Exported { event, key: None })?;
         }

@@ -1,15 +1,18 @@
 //! Exporting from the store, which has more events than memory keeps, and their idempotency keys.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 
 use super::{ExportReport, Exported, Lines};
+use crate::base::codec::{Codec, Reader};
+use crate::base::format::Version;
 use crate::base::progress::Progress;
 use crate::counters::Timeline;
 use crate::engine::ExportError;
-use crate::journal::store::Chunk;
-use crate::journal::{Pipeline, Record, Unreadable};
-use crate::log::ScanFilter;
+use crate::journal::store::{Chunk, StoreError};
+use crate::journal::{Entry, Pipeline, Record, Unreadable};
+use crate::log::{ScanFilter, Stored};
 use crate::recording::Ledger;
 
 /// Writes the events that are wanted and were recorded before this call.
@@ -25,6 +28,7 @@ pub(super) fn export(
     let seq_end = pipeline.store.end();
     let store = &pipeline.store;
     let total = end.saturating_sub(store.first_event());
+    let amended = corrections(pipeline, end).map_err(ExportError::Store)?;
     let mut lines = Lines::new(out, total, progress);
     let mut failed = None;
     let mut visit = |chunk: &Chunk<'_>| {
@@ -36,7 +40,7 @@ pub(super) fn export(
             return ControlFlow::Break(());
         }
         for (seq, bytes) in chunk.records() {
-            let written = match read((ledger, timeline, end), wanted, seq, bytes) {
+            let written = match read((ledger, timeline, end), (wanted, &amended), seq, bytes) {
                 Ok(None) => continue,
                 Ok(Some(exported)) => {
                     // Who writes is the caller's code, which may use the engine, and may panic.
@@ -58,10 +62,37 @@ pub(super) fn export(
     failed.map_or_else(|| lines.end(), Err)
 }
 
+/// The newest correction of each event that has one, of those before an ordinal: the packed event
+/// as it is amended, or nothing of one that is voided.
+type Amended = HashMap<u64, Option<Box<[u8]>>, ahash::RandomState>;
+
+fn corrections(pipeline: &Pipeline, end: u64) -> Result<Amended, StoreError> {
+    let (mut found, mut wrong) = (Amended::default(), None);
+    let store = &pipeline.store;
+    let mut visit = |chunk: &Chunk<'_>| {
+        for (seq, bytes) in chunk.records().filter(|(_, bytes)| Record::is_correction(bytes)) {
+            match Record::read(seq, bytes).map(|record| record.entry) {
+                Ok(Entry::Correction(of)) if of.decision.ordinal < end => {
+                    let amended = (!of.is_void).then(|| of.decision.event.into());
+                    found.insert(of.target, amended);
+                }
+                Ok(_) => {}
+                Err(why) => {
+                    wrong = Some(why.of(&**store, seq));
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    };
+    pipeline.with_progress(&mut |_| (), |_| store.read(0, &mut visit))?;
+    wrong.map_or(Ok(found), Err)
+}
+
 /// The event of a record, where it is wanted and there when the call came.
 fn read(
     (ledger, timeline, end): (&Ledger, Timeline, u64),
-    wanted: &ScanFilter,
+    (wanted, amended): (&ScanFilter, &Amended),
     seq: u64,
     bytes: &[u8],
 ) -> Result<Option<Exported>, Unreadable> {
@@ -73,5 +104,13 @@ fn read(
         return Ok(None);
     }
     let (id, key) = (ledger.id(event.ordinal), event.key.map(Into::into));
+    let stored = match amended.get(&event.ordinal) {
+        None => stored,
+        Some(None) => return Ok(None),
+        Some(Some(bytes)) => {
+            let amended = Stored::decode_all(Reader::new(Version::NEWEST, bytes))?;
+            return Ok(Some(Exported { event: amended.unpack(id), key }));
+        }
+    };
     Ok(Some(Exported { event: stored.unpack(id), key }))
 }

@@ -110,6 +110,17 @@ impl Head {
         head
     }
 
+    /// Writes the head of a correction; `corrected` appends what is corrected, and `charges` how
+    /// each rule counted the difference.
+    pub(crate) fn of_correction(
+        at: &At,
+        corrected: impl FnOnce(&mut Vec<u8>),
+        holds: Option<HoldsOut<'_>>,
+        charges: impl FnOnce(&mut Vec<u8>),
+    ) -> Self {
+        Self::of_adjustment(at, corrected, holds, charges)
+    }
+
     /// Writes the head of what was given back of holds that had expired, which is all of the
     /// record.
     pub(in crate::journal) fn of_given_back(at: &At, rows: &[u8]) -> Self {

@@ -27,6 +27,15 @@
 //! an adjustment's body: length (4) and what was adjusted | a body as an event's, without an event
 //! ```
 //!
+//! A correction has an ordinal of its own, as an event has, and for an event that one again, where
+//! it is void, or as it is amended.
+//!
+//! ```text
+//! a correction's body: length (4) and what is corrected | a body as an event's
+//! what is corrected: the event | the ordinal that has it as it was | is it void (1) | the reason
+//! | the packed event as it was, where it is amended
+//! ```
+//!
 //! Numbers without a size are in as many bytes as they need. Formats 1 and 2 have events alone,
 //! each with its sequence number for an ordinal:
 //!
@@ -48,8 +57,10 @@ use crate::log::Stored;
 use crate::reservations::Grant;
 use crate::rules::Units;
 
+mod correction;
 mod head;
 
+pub(crate) use self::correction::{CorrectionRecord, put_corrected};
 #[cfg(test)]
 pub(super) use self::head::put_times;
 pub(crate) use self::head::{Head, HoldsOut, ReservationOut};
@@ -96,6 +107,8 @@ pub(crate) enum Kind {
     Balance,
     /// What an operator gave back or took.
     Adjustment,
+    /// That an event was voided, or amended.
+    Correction,
 }
 
 /// The numbers of kinds. Those that have a name here and are no [`Kind`] are set aside for what is
@@ -105,6 +118,7 @@ const EVENT: u8 = 1;
 const RESERVATION: u8 = 2;
 const BALANCE: u8 = 3;
 const ADJUSTMENT: u8 = 7;
+const CORRECTION: u8 = 8;
 const NAMES: [&str; 11] = [
     "no-op",
     "event",
@@ -127,7 +141,13 @@ impl Kind {
             Self::Reservation => RESERVATION,
             Self::Balance => BALANCE,
             Self::Adjustment => ADJUSTMENT,
+            Self::Correction => CORRECTION,
         }
+    }
+
+    /// Whether records of it are entries of the log, and have ordinals of their own.
+    pub(super) fn is_in_log(self) -> bool {
+        matches!(self, Self::Event | Self::Correction)
     }
 }
 
@@ -148,13 +168,18 @@ pub(super) fn put_erased_event(
     put_prefix(Kind::Event, event.ordinal, out);
     event.now.encode(out);
     put_varint(out, event.shift);
-    out.push(if event.is_explicit { EXPLICIT } else { 0 });
+    put_uncharged(event.is_explicit, erased, out);
+}
+
+/// Appends the body of an event that charges nothing.
+fn put_uncharged(is_explicit: bool, event: &Stored<'_>, out: &mut Vec<u8>) {
+    out.push(if is_explicit { EXPLICIT } else { 0 });
     // No charges.
     let mut charges = Vec::new();
     put_varint(&mut charges, 0);
     u32::try_from(charges.len()).unwrap_or(u32::MAX).encode(out);
     out.extend_from_slice(&charges);
-    erased.encode(out);
+    event.encode(out);
 }
 
 /// A record as it was read.
@@ -178,6 +203,7 @@ pub(crate) enum Entry<'r> {
     /// Of a balance: a patch of its account.
     Balance(Reader<'r>),
     Adjustment(AdjustmentRecord<'r>),
+    Correction(CorrectionRecord<'r>),
 }
 
 /// What an operator gave back or took.
@@ -301,7 +327,7 @@ impl<'r> Record<'r> {
             return Err(from.malformed("the format of a record").into());
         }
         let kind = u8::decode(&mut from)?;
-        if !matches!(kind, NO_OP | EVENT | RESERVATION | BALANCE | ADJUSTMENT) {
+        if !matches!(kind, NO_OP | EVENT | RESERVATION | BALANCE | ADJUSTMENT | CORRECTION) {
             return Err(Unreadable::Kind(kind));
         }
         let ordinal = from.varint()?;
@@ -316,6 +342,7 @@ impl<'r> Record<'r> {
                 let decision = RecordedDecision::read(&mut from, times)?;
                 Entry::Adjustment(AdjustmentRecord { adjusted, decision })
             }
+            CORRECTION => Entry::Correction(CorrectionRecord::read(&mut from, times)?),
             _ => {
                 from.end()?;
                 Entry::NoOp
@@ -324,11 +351,20 @@ impl<'r> Record<'r> {
         Ok(Self { ordinal, now, shift, entry })
     }
 
+    /// Whether the bytes are of a correction, as far as their first ones say.
+    pub(crate) fn is_correction(bytes: &[u8]) -> bool {
+        matches!(bytes, [FORMAT_3, CORRECTION, ..])
+    }
+
     /// The event, where it is one.
     pub(crate) fn event(self) -> Option<RecordedDecision<'r>> {
         match self.entry {
             Entry::Event(event) => Some(event),
-            Entry::NoOp | Entry::Reservation(_) | Entry::Balance(_) | Entry::Adjustment(_) => None,
+            Entry::NoOp
+            | Entry::Reservation(_)
+            | Entry::Balance(_)
+            | Entry::Adjustment(_)
+            | Entry::Correction(_) => None,
         }
     }
 
@@ -342,7 +378,11 @@ impl<'r> Record<'r> {
                 what: ReservationChange::Reserved { engine, decision, .. },
                 ..
             }) => Some((decision, Some(ReservationId::new(engine, number)))),
-            Entry::NoOp | Entry::Reservation(_) | Entry::Balance(_) | Entry::Adjustment(_) => None,
+            Entry::NoOp
+            | Entry::Reservation(_)
+            | Entry::Balance(_)
+            | Entry::Adjustment(_)
+            | Entry::Correction(_) => None,
         }
     }
 }

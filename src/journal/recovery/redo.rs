@@ -12,12 +12,13 @@ use crate::counters::{At, Moment, RedoRecord};
 use crate::decision::ReservationId;
 use crate::event::Dimension;
 use crate::journal::record::{
-    AdjustmentRecord, Entry, Record, RecordedDecision, ReservationChange, ReservationRecord,
-    Unreadable,
+    AdjustmentRecord, CorrectionRecord, Entry, Record, RecordedDecision, ReservationChange,
+    ReservationRecord, Unreadable,
 };
 use crate::journal::store::{Chunk, StoreError};
-use crate::log::{Bounds, MemoryLog, Packed, Stored};
+use crate::log::{Bounds, Corrected, MemoryLog, Packed, Stored};
 use crate::reservations::MadeAgain;
+use crate::usage::Counted;
 
 impl Recovery<'_> {
     pub(super) fn redo(
@@ -63,6 +64,7 @@ impl Recovery<'_> {
             Entry::Balance(rows) if seq >= self.from => self.redo_held(seq, None, rows),
             Entry::NoOp | Entry::Balance(_) => Ok(()),
             Entry::Event(record) => self.redo_event(seq, bytes, &record),
+            Entry::Correction(record) => self.redo_correction(seq, bytes, &record),
             Entry::Reservation(record) => {
                 if seq >= self.from {
                     self.redo_reservation(seq, bytes, &record)?;
@@ -118,6 +120,49 @@ impl Recovery<'_> {
             let log = self.log.get_or_insert_with(new);
             let appended = log.append(&Packed::again(&event, &self.settings.hasher), now);
             debug_assert_eq!(appended, record.ordinal, "no event is missing");
+        }
+        Ok(())
+    }
+
+    fn redo_correction(
+        &mut self,
+        seq: u64,
+        bytes: &[u8],
+        record: &CorrectionRecord<'_>,
+    ) -> Result<(), Unreadable> {
+        let CorrectionRecord { target, counted, is_void, reason, decision, .. } = record;
+        let (before, event) = record.events()?;
+        let (timestamp, ordinal) = (event.timestamp(), decision.ordinal);
+        if seq >= self.from {
+            self.tail_bytes = self.tail_bytes.saturating_add(wide(bytes.len()));
+            self.redo_counters(seq, decision, &before)?;
+            let rows = Reader::new(decision.version, decision.holds.rows);
+            self.redo_held(seq, Some(*target), rows)?;
+        }
+        let now = decision.timeline(self.timeline).timestamp(Moment(decision.now));
+        if seq >= self.fold_from
+            && let Some(rollups) = &mut self.rollups
+        {
+            if decision.shift > self.last_shift {
+                rollups.set_back(now);
+            }
+            let out = Counted { event: &before, ordinal: *counted };
+            let (amended, log) = ((!is_void).then_some(&event), self.log.as_ref());
+            if self.redoes {
+                rollups.replay_correction(&out, amended, (now, ordinal), log);
+            } else {
+                rollups.correct(&out, amended, (now, ordinal), log);
+            }
+        }
+        self.last_shift = decision.shift;
+        if ordinal < self.log_from {
+            self.dropped.add(timestamp);
+        } else if let Some(keep) = self.settings.keep {
+            let new = || MemoryLog::starting(keep, self.log_from, self.dropped.clone());
+            let log = self.log.get_or_insert_with(new);
+            let (target, is_void, reason) = (*target, *is_void, (*reason).into());
+            let corrected = Corrected { target, is_void, reason, at: now };
+            log.correct(&Packed::again(&event, &self.settings.hasher), now, corrected);
         }
         Ok(())
     }

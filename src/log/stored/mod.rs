@@ -517,7 +517,8 @@ impl<'a> Stored<'a> {
 
     pub(crate) fn unpack(self, id: EventId) -> RecordedEvent {
         let (timestamp, decided_at) = (self.facts.timestamp, self.facts.decided_at);
-        RecordedEvent { id, timestamp, decided_at, event: self.event().into_owned() }
+        let event = self.event().into_owned();
+        RecordedEvent { id, timestamp, decided_at, event, correction: None }
     }
 }
 

@@ -1,6 +1,10 @@
 //! Replaying the events since the saving began: each is counted where the saved rows lack it.
 
+use smallvec::SmallVec;
+
 use crate::base::clock::Timestamp;
+use crate::log::{MemoryLog, Stored};
+use crate::usage::correct::{Counted, CountedIn, opposite};
 use crate::usage::countable::Countable;
 use crate::usage::dictionary::{MISSING, OTHER};
 use crate::usage::notes::{FloorSince, Loading, promoted_tuple, promoted_value};
@@ -37,17 +41,46 @@ impl Rollups {
         now: Timestamp,
         ordinal: u64,
     ) {
+        self.replay_entry(ordinal, |rollups, loading| match loading {
+            Some(loading) => {
+                let addend = rollups.columns.addend(event, at, ordinal);
+                rollups.replay_saved(event, at, (ordinal, ordinal), &addend, loading);
+            }
+            None => {
+                rollups.add(event, at, now, ordinal);
+            }
+        });
+    }
+
+    /// The same of a correction: the event that was counted, and what it is from then on. The log
+    /// has what was recorded before.
+    pub(crate) fn replay_correction(
+        &mut self,
+        out: &Counted<'_, '_>,
+        amended: Option<&Stored<'_>>,
+        (now, ordinal): (Timestamp, u64),
+        log: Option<&MemoryLog>,
+    ) {
+        self.replay_entry(ordinal, |rollups, loading| {
+            let Some(loading) = loading else {
+                return rollups.correct(out, amended, (now, ordinal), log);
+            };
+            rollups.replay_out(out, ordinal, loading, log);
+            if let Some(event) = amended {
+                let at = event.timestamp();
+                let addend = rollups.columns.addend(event, at, ordinal);
+                rollups.replay_saved(event, at, (ordinal, ordinal), &addend, loading);
+            }
+        });
+    }
+
+    /// Replays an entry of the log, where it was not counted: one that the keys know of, and some
+    /// rows, is given what is being loaded.
+    fn replay_entry(&mut self, ordinal: u64, replay: impl FnOnce(&mut Self, Option<&Loading>)) {
         let mut loading = self.notes.loading.take();
         let next = loading.as_ref().map_or(0, |loading| loading.next);
         if ordinal >= next {
-            match &mut loading {
-                Some(loading) if ordinal < loading.saved => {
-                    self.replay_saved(event, at, ordinal, loading);
-                }
-                _ => {
-                    self.add(event, at, now, ordinal);
-                }
-            }
+            replay(self, loading.as_deref().filter(|loading| ordinal < loading.saved));
         }
         if let Some(loading) = &mut loading {
             loading.next = next.max(ordinal.saturating_add(1));
@@ -55,24 +88,43 @@ impl Rollups {
         self.notes.loading = loading;
     }
 
-    /// Replays an event that the keys know of, and some rows.
+    /// Takes an event out of the rows that were saved before that.
+    fn replay_out(
+        &mut self,
+        out: &Counted<'_, '_>,
+        ordinal: u64,
+        loading: &Loading,
+        log: Option<&MemoryLog>,
+    ) {
+        let at = out.event.timestamp();
+        let opposite = opposite(&self.columns.addend(out.event, at, out.ordinal));
+        let within = (ordinal, out.ordinal);
+        let series = self.replay_saved(out.event, at, within, &opposite, loading);
+        if let Ok(number) = u32::try_from(ordinal.saturating_sub(loading.begun)) {
+            self.refold_copied(out, &series, (log, number));
+        }
+    }
+
+    /// Replays an entry that the keys know of, and some rows: what it adds, of an event that was
+    /// counted by another ordinal where it corrects one. Returns the rows that it is in.
     fn replay_saved(
         &mut self,
         event: &impl Countable,
         at: Timestamp,
-        ordinal: u64,
+        (ordinal, counted): (u64, u64),
+        addend: &Addend,
         loading: &Loading,
-    ) {
+    ) -> SmallVec<[CountedIn; 8]> {
+        let mut found = SmallVec::new();
         let minute = minute_of(at);
-        let addend = self.columns.addend(event, at, ordinal);
-        let Ok(number) = u32::try_from(ordinal.saturating_sub(loading.begun)) else { return };
+        let Ok(number) = u32::try_from(ordinal.saturating_sub(loading.begun)) else { return found };
         let [minutes, hours, days, more @ ..] = self.buckets_then(minute, ordinal, loading);
         let (values, combined) = ([minutes, hours, days], more);
         // Its time was over when it came.
         if matches!(days, Bucket::Refused) {
-            return;
+            return found;
         }
-        let is_there = |key| loading.promotions.get(&key).is_none_or(|birth| *birth <= ordinal);
+        let is_there = |key| loading.promotions.get(&key).is_none_or(|birth| *birth <= counted);
         let (mut tuple, mut series) = (Tuple::new(), Tuple::new());
         for dimension in 0..self.dictionaries.len() {
             let Some(dictionary) = self.dictionaries.get(dimension) else { continue };
@@ -89,12 +141,16 @@ impl Rollups {
         if tuple.len() > 1 && !matches!(combined, [.., Bucket::Refused]) {
             let known = self.find_tuple(&tuple);
             let known = known.filter(|series| is_there(promoted_tuple(*series)));
-            self.replay_in(Kind::Tuples, known.unwrap_or(OTHER_TUPLES), &combined, &addend, number);
+            let series = known.unwrap_or(OTHER_TUPLES);
+            self.replay_in(Kind::Tuples, series, &combined, addend, number);
+            found.push(CountedIn::new(Kind::Tuples, series));
         }
         series.push(ALL);
         for series in series {
-            self.replay_in(Kind::Values, series, &values, &addend, number);
+            self.replay_in(Kind::Values, series, &values, addend, number);
+            found.push(CountedIn::new(Kind::Values, series));
         }
+        found
     }
 
     /// What became of an event of this minute, by level.

@@ -12,6 +12,7 @@
 use smallvec::SmallVec;
 
 use super::adjust::Adjusting;
+use super::correct::Correcting;
 use super::locked::{Lineages, Locked, NOWHERE, Rows};
 use super::request::{Commit, RowAddress, RowAddresses};
 use super::shard::held::HoldKey;
@@ -42,6 +43,8 @@ pub(super) enum Step<'s, 'h> {
     Extend(&'s mut Extension<'h>, Commit<'s, 'h>),
     /// Adjusts the counter of a key, and then does the caller's own step.
     Adjust(&'s Adjusting, Commit<'s, 'h>),
+    /// Corrects what an event has counted as, and then does the caller's own step.
+    Correct(&'s Correcting, Commit<'s, 'h>),
 }
 
 /// A hold that is taken, or grows.
@@ -139,7 +142,7 @@ impl Step<'_, '_> {
         let held = match self {
             Self::Settle(settling, _) => settling.held,
             Self::Extend(extension, _) => extension.held,
-            Self::Record(_) | Self::Hold(..) | Self::Adjust(..) => return,
+            Self::Record(_) | Self::Hold(..) | Self::Adjust(..) | Self::Correct(..) => return,
         };
         for row in &held.rows {
             if let HeldIn::Shared { lineage } = row

@@ -281,10 +281,12 @@ impl Script<'_, '_> {
         self.table.given_back_log()?;
         let (mut until, mut is_overrun, mut has_expired) = (Moment(0), false, false);
         match step {
-            Step::Record(_) | Step::Adjust(..) if !locked.holds() && !touched.has_accounts() => {
+            Step::Record(_) | Step::Adjust(..) | Step::Correct(..)
+                if !locked.holds() && !touched.has_accounts() =>
+            {
                 return None;
             }
-            Step::Record(_) | Step::Adjust(..) => {}
+            Step::Record(_) | Step::Adjust(..) | Step::Correct(..) => {}
             Step::Hold(holding, _) => until = holding.until,
             Step::Settle(settling, _) => {
                 (is_overrun, has_expired) = (settling.is_overrun, settling.has_expired);

@@ -1,0 +1,197 @@
+//! Correcting what an event has counted as: it is taken back, or is more or less than it was.
+//!
+//! It is a decision of its own, step by step, at the time of the event, that charges all rules that
+//! match it with the difference, whatever they say. So it is written, held against what
+//! reservations hold, kept and redone as what an event costs.
+//!
+//! - A rate limit gives back what still counts in it, and no more.
+//! - A period that is closed has no counter, and goes by the corrected events.
+//! - Where a quota is the highest or the latest amount of a period, and the event's is that, or
+//!   where the event may be the only one of its value, what is recorded is asked for the figure
+//!   without it. Where that is not known nothing is done.
+
+use std::cell::Cell;
+
+use smallvec::SmallVec;
+
+use super::charge::{Charge, UseSource};
+use super::hold::Step;
+use super::judge::Script;
+use crate::base::clock::Timestamp;
+use crate::counters::algorithms::{Gauge, Policy};
+use crate::counters::counter::Counter;
+use crate::counters::history::Used;
+use crate::counters::time::Moment;
+use crate::rules::Cost;
+
+const NOTHING: Used = Used { units: 0, latest: Moment(0) };
+
+/// A correction of an event.
+#[derive(Debug)]
+pub(crate) struct Correcting {
+    /// The number of the event, and that of the entry of the log that has it as it is now.
+    pub(crate) event: u64,
+    pub(crate) current: u64,
+    /// When it was taken of rate limits.
+    pub(crate) taken: Moment,
+    pub(crate) taken_at: Timestamp,
+    /// What it cost each rule, and what it costs from now on; nothing where it is void.
+    pub(crate) costs: SmallVec<[(u32, Cost, Option<Cost>); 8]>,
+    /// A rule whose figure without the event is not known: nothing was changed.
+    pub(crate) unknown: Cell<Option<u32>>,
+}
+
+impl Correcting {
+    fn of(&self, rule: u32) -> (Cost, Option<Cost>) {
+        let found = self.costs.iter().find(|(of, ..)| *of == rule);
+        found.map_or((Cost::NOTHING, None), |(_, before, after)| (*before, *after))
+    }
+
+    /// What a rule is asked for where it adds up.
+    pub(crate) fn difference(before: Cost, after: Option<Cost>) -> Cost {
+        let units = |cost: Cost| if cost.counts { cost.units } else { 0 };
+        let units = units(after.unwrap_or(Cost::NOTHING)).saturating_sub(units(before));
+        Cost { units, counts: units != 0 }
+    }
+}
+
+impl Script<'_, '_> {
+    /// Asks rate limits for what still counts in them.
+    pub(super) fn begin_correcting(&self, step: &Step<'_, '_>, charges: &mut [Charge]) {
+        let Step::Correct(correcting, _) = step else { return };
+        for charge in charges {
+            let (before, after) = correcting.of(charge.rule);
+            let Some(counter) = self.counter(charge) else { continue };
+            if counter.counts_values() || counter.is_marking() {
+                // Which value it has does not change: only a void makes a difference.
+                let costs = after.is_none() && before.counts;
+                charge.costs(Cost { units: before.units, counts: costs });
+            } else if counter.policy.gauge().is_some() {
+                let counts = before.counts || after.is_some_and(|after| after.counts);
+                charge.costs(Cost { units: 0, counts });
+            } else {
+                let Cost { units, .. } = Correcting::difference(before, after);
+                let left = counter.policy.left_of(units, correcting.taken, self.at.now);
+                charge.costs(Cost { units: left, counts: left != 0 });
+            }
+        }
+    }
+
+    /// Works out what is charged once all have judged, and whether that makes counters. `false`
+    /// where a figure is not known.
+    pub(super) fn correct(
+        &self,
+        correcting: &Correcting,
+        charges: &mut [Charge],
+        grows: &mut bool,
+    ) -> bool {
+        let corrected = self.correct_all(correcting, charges);
+        let makes = |charge: &Charge| charge.cell.is_none() && self.counting(charge).is_some();
+        *grows = charges.iter().any(makes);
+        correcting.unknown.set(corrected.err());
+        corrected.is_ok()
+    }
+
+    fn correct_all(&self, correcting: &Correcting, charges: &mut [Charge]) -> Result<(), u32> {
+        for charge in charges.iter_mut() {
+            let Some(counter) = self.counter(charge) else { continue };
+            if counter.policy.balance().is_some() || counter.counts_values() || counter.is_marking()
+            {
+                continue;
+            }
+            if charge.cell.is_none()
+                && charge.source == UseSource::Cell
+                && self.lacks_events(charge, counter)
+            {
+                // What it lacks is not recorded any more: it knows nothing of the event.
+                charge.costs(Cost::NOTHING);
+            } else if let Some(gauge) = counter.policy.gauge() {
+                self.correct_gauge(correcting, charge, gauge)?;
+            }
+        }
+        self.correct_values(correcting, charges)
+    }
+
+    /// Whether a counter without a cell starts from what is recorded.
+    fn lacks_events(&self, charge: &Charge, counter: &Counter) -> bool {
+        match counter.policy.rolling() {
+            Some(policy) => counter.recounts_rolling(policy, &self.at),
+            None => charge.reading.bounds().is_some_and(|it| counter.recounts_period(it.start)),
+        }
+    }
+
+    /// Lets a highest or latest amount be what it is without the event, and with what the event is
+    /// now.
+    fn correct_gauge(
+        &self,
+        correcting: &Correcting,
+        charge: &mut Charge,
+        gauge: Gauge,
+    ) -> Result<(), u32> {
+        let (before, after) = correcting.of(charge.rule);
+        if charge.source == UseSource::HistoryOnly {
+            charge.costs(Cost::NOTHING);
+            return Ok(());
+        }
+        let figure = charge.reading.used().unwrap_or(NOTHING);
+        let is_it = before.counts
+            && match gauge {
+                Gauge::Highest => figure.units == before.units,
+                Gauge::Latest => figure.latest == self.at.dated(),
+            };
+        let without = if is_it { self.without(correcting, charge)? } else { figure };
+        charge.reading = charge.reading.with_use(without);
+        match after.filter(|after| after.counts) {
+            Some(after) => charge.costs(after),
+            None if is_it => charge.seeds(),
+            None => charge.costs(Cost::NOTHING),
+        }
+        Ok(())
+    }
+
+    /// Lets a value be unknown whose only event is voided.
+    fn correct_values(&self, correcting: &Correcting, charges: &mut [Charge]) -> Result<(), u32> {
+        let counters = self.request.counters;
+        for at in 0..charges.len() {
+            let Some(charge) = charges.get(at) else { continue };
+            let Some(counting) = counters.counted_by(charge.rule) else { continue };
+            if self.counter(charge).is_none_or(|counter| !counter.is_marking()) {
+                continue;
+            }
+            let is_known = charge.is_of_known_value() && charge.source != UseSource::HistoryOnly;
+            let is_only = is_known && self.without(correcting, charge)?.units == 0;
+            if let Some(charge) = charges.get_mut(at) {
+                let used = charge.reading.used().unwrap_or(NOTHING).units;
+                let units = if is_only { used.saturating_neg() } else { 0 };
+                charge.costs(Cost { units, counts: is_only });
+            }
+            if let Some(charge) = charges.iter_mut().find(|charge| charge.rule == counting) {
+                let units = if is_only { -1 } else { 0 };
+                charge.costs(Cost { units, counts: is_only });
+            }
+        }
+        Ok(())
+    }
+
+    /// What is recorded of a charge's period without the event.
+    fn without(&self, correcting: &Correcting, charge: &Charge) -> Result<Used, u32> {
+        let known = || {
+            let history = self.request.history?;
+            let address = self.request.rows.get(charge.row as usize)?;
+            let period = charge.reading.bounds()?;
+            let within = (period.start, period.resets());
+            history.used_without(charge.rule, within, address.values, correcting.current)
+        };
+        known().ok_or(charge.rule)
+    }
+}
+
+impl Policy {
+    /// Whether the figure is an amount of one event, and which.
+    pub(super) fn gauge(&self) -> Option<Gauge> {
+        match self {
+            Self::GaugePeriod(policy) => Some(policy.gauge()),
+            _ => None,
+        }
+    }
+}
