@@ -27,7 +27,10 @@ const NUMBER: &str = "$serde_json::private::Number";
 
 /// Reads a body.
 pub(super) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, UsageError> {
-    serde_json::from_slice(json).map_err(|why| UsageError::Json { reason: why.to_string().into() })
+    let wrong = |why: &dyn fmt::Display| UsageError::Json { reason: why.to_string().into() };
+    // Once for all of it: of bytes each text would be looked at again.
+    let text = std::str::from_utf8(json).map_err(|why| wrong(&why))?;
+    serde_json::from_str(text).map_err(|why| wrong(&why))
 }
 
 /// What is known so far, to which a later chunk adds: of each field the newest that is there.
