@@ -27,8 +27,8 @@ fn call<'a>(customer: &'a str, plan: Option<&'a str>) -> Event<'a> {
 /// The limits by which an event is judged, by the end of their names.
 fn limits(engine: &Engine, event: &Event<'_>) -> BTreeMap<String, String> {
     let decision = engine.standing(event).expect("it is valid");
-    let rates = decision.rate_limits().map(|it| (it.name.to_owned(), it.limit));
-    let quotas = decision.quotas().map(|it| (it.name.to_owned(), it.limit));
+    let rates = decision.rate_limits().map(|it| (it.name.into_owned(), it.limit));
+    let quotas = decision.quotas().map(|it| (it.name.into_owned(), it.limit));
     let all = rates.chain(quotas).map(|(name, limit)| {
         let (plan, figure) = name.split_once(": ").expect("a plan and a figure");
         (figure.to_owned(), format!("{plan} {limit:?}"))
