@@ -24,6 +24,8 @@ mod corrections;
 mod crash;
 mod erase;
 #[cfg(unix)]
+mod erase_kill;
+#[cfg(unix)]
 mod file;
 mod formats;
 mod formats2;
