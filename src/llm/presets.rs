@@ -6,7 +6,7 @@
 //!
 //! Each rule says in its metadata where its figure is from and when it was read. A model or a tier
 //! of which there is no such figure has no rule: providers change them without notice, and publish
-//! some of them to their customers only. No figures for a day are published for these tiers.
+//! some of them to their customers only. No figures for a day were found for these tiers.
 //!
 //! ```
 //! use limitry::llm::presets::{self, AnthropicTier, OpenAiTier};
@@ -64,8 +64,8 @@ struct Figure {
 }
 
 /// OpenAI's tokens a minute by tier, for gpt-5 and gpt-5-mini: as OpenAI announced on 2025-09-12.
-/// Requests a minute are on its account pages only. `total_tokens` of each model counts for all
-/// customers together.
+/// Requests a minute have no rule: no figure of them was found that has a source and a date.
+/// `total_tokens` of each model counts for all customers together.
 #[must_use]
 pub fn openai(tier: OpenAiTier) -> RuleSet {
     let (large, small) = match tier {
