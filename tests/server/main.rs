@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
+mod operations;
 mod program;
 
 use program::{Answer, Folder, Server, run, text};
@@ -97,8 +98,8 @@ fn a_file_that_is_bad_at_the_start_is_said() {
     for arguments in [vec!["check", text(&path)], vec!["serve", "--rules", text(&path)]] {
         let (good, _, said) = run(&arguments);
         assert!(!good, "{arguments:?}");
-        assert!(said.contains("line 5: rate limit #2: name"), "{said}");
-        assert!(said.contains("line 9: quota \"Q\": limitValue: 1.5"), "{said}");
+        assert!(said.contains("line 6: rate limit #2: name"), "{said}");
+        assert!(said.contains("line 11: quota \"Q\": limitValue: 1.5"), "{said}");
     }
     let (good, said, _) = run(&["check", text(&folder.write("good.toml", &rules(&[("A", 5)])))]);
     assert!(good && said.contains("1 rate limits and 0 quotas"), "{said}");

@@ -137,7 +137,12 @@ impl Answer {
         let text = String::from_utf8(text).ok()?;
         let (head, body) = text.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1)?.parse().ok()?;
-        let body = if body.is_empty() { Value::Null } else { serde_json::from_str(body).ok()? };
+        let is_text = head.contains("text/plain");
+        let body = match body {
+            "" => Value::Null,
+            text if is_text => Value::String(text.to_owned()),
+            json => serde_json::from_str(json).ok()?,
+        };
         Some(Self { status, head: head.to_ascii_lowercase(), body })
     }
 }

@@ -5,11 +5,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use axum::http::Uri;
 use clap::{Args, Parser, Subcommand};
 use limitry::http::{ApiKey, Generation, Scope};
 
+use crate::config_file::SECONDS;
+
+mod config_file;
 mod demo;
 mod keys;
+mod plan;
 mod rules_file;
 mod serve;
 mod signals;
@@ -31,6 +36,9 @@ enum Command {
         /// A file of rules, as TOML.
         rules: PathBuf,
     },
+    /// Says what a running server would change to have the rules of a file: ends with 0 where that
+    /// is nothing, with 2 where it is something, and with 1 where that cannot be said.
+    Plan(Plan),
     /// Keys of the API.
     Key {
         #[command(subcommand)]
@@ -40,8 +48,9 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Serve {
-    /// A file of rules, as TOML; it is read again when it changes, and on SIGHUP.
-    #[arg(long)]
+    /// A file of rules, as TOML, with what the server and the engine are beside them; rules are
+    /// read again when it changes, and on SIGHUP. Arguments win over it.
+    #[arg(long, visible_alias = "config")]
     rules: Option<PathBuf>,
     /// The file in which the engine survives; made where it is not there.
     #[arg(long)]
@@ -49,27 +58,46 @@ struct Serve {
     /// A file of keys, as `limitry key new` prints them. Fresh keys are printed without one.
     #[arg(long)]
     keys: Option<PathBuf>,
-    /// The project that the engine is, where there is no file of keys.
-    #[arg(long, default_value = "proj_default")]
-    project: String,
-    /// Where it listens.
-    #[arg(long, default_value = "127.0.0.1:8700")]
-    listen: SocketAddr,
-    /// How many connections are open at once; others wait.
-    #[arg(long, default_value_t = 4_096)]
-    max_connections: usize,
-    /// How many bytes a body has at most.
-    #[arg(long, default_value_t = 4 * 1_024 * 1_024)]
-    max_body_bytes: usize,
-    /// How long a request's head may take to come, and a connection be idle, in seconds.
-    #[arg(long, default_value = "30", value_parser = seconds)]
-    head_timeout: Duration,
-    /// How long a request may take, its body with it, in seconds.
-    #[arg(long, default_value = "60", value_parser = seconds)]
-    request_timeout: Duration,
-    /// How long requests under way may take when the server stops, in seconds.
-    #[arg(long, default_value = "20", value_parser = seconds)]
-    stop_timeout: Duration,
+    /// The project that the engine is, where there is no file of keys [default: proj_default].
+    #[arg(long)]
+    project: Option<String>,
+    /// Where it listens [default: 127.0.0.1:8700].
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// The folder for copies of the store that are asked for over HTTP; none are made without one.
+    #[arg(long)]
+    backups: Option<PathBuf>,
+    /// How many connections are open at once; others wait [default: 4096].
+    #[arg(long)]
+    max_connections: Option<usize>,
+    /// How many bytes a body has at most [default: 4194304].
+    #[arg(long)]
+    max_body_bytes: Option<usize>,
+    /// How long a request's head may take to come, and a connection be idle, in seconds
+    /// [default: 30].
+    #[arg(long, value_parser = seconds)]
+    head_timeout: Option<Duration>,
+    /// How long a request may take, its body with it, in seconds [default: 60].
+    #[arg(long, value_parser = seconds)]
+    request_timeout: Option<Duration>,
+    /// How long requests under way may take when the server stops, in seconds [default: 20].
+    #[arg(long, value_parser = seconds)]
+    stop_timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+struct Plan {
+    /// A file of rules, as TOML.
+    rules: PathBuf,
+    /// The server.
+    #[arg(long, default_value = "http://127.0.0.1:8700")]
+    url: Uri,
+    /// A key that reads; the environment's LIMITRY_KEY where it is left out.
+    #[arg(long)]
+    key: Option<String>,
+    /// What would become of rules that the file does not name.
+    #[arg(long, default_value = "keep", value_parser = ["keep", "archive", "remove"])]
+    missing: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -92,7 +120,7 @@ enum KeyCommand {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
+    let seconds = text.parse().ok().filter(|seconds| SECONDS.contains(seconds));
     seconds.map(Duration::from_secs).ok_or_else(|| "must be 1 to 86400 seconds".to_owned())
 }
 
@@ -115,6 +143,10 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Plan(options) => match plan::run(&options) {
+            Ok(true) => return ExitCode::from(2),
+            done => done.map(drop),
+        },
         Command::Serve(options) => serve::run(options),
         Command::Check { rules } => check(&rules),
         Command::Key { command: KeyCommand::New { project, scope, generation, name } } => {
@@ -131,7 +163,7 @@ fn main() -> ExitCode {
 }
 
 fn check(path: &std::path::Path) -> Result<(), Failure> {
-    let rules = rules_file::read(path)?;
+    let rules = config_file::read(path)?;
     let (limits, quotas) = (rules.set.rate_limits.len(), rules.set.quotas.len());
     println!("{}: {limits} rate limits and {quotas} quotas, all good", path.display());
     Ok(())

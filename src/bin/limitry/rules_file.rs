@@ -5,7 +5,6 @@
 //! stands as it stood is left as it is now, also where the API has changed it since.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use limitry::rules::SyncOptions;
@@ -13,83 +12,12 @@ use limitry::store::Space;
 use limitry::{Engine, Meter, Rule, RuleSet};
 
 use crate::Failure;
+use crate::config_file::{self, Config, Fixed};
 
 /// The space of a store that has the file's text as it was.
 const SPACE: &str = "rules-file";
 /// The bytes of a row of it.
 const ROW_BYTES: usize = 60 * 1_024;
-
-/// A file that was read, and is good.
-#[derive(Debug)]
-pub(crate) struct RulesText {
-    pub(crate) set: RuleSet,
-    text: String,
-}
-
-/// All that is wrong with a file.
-#[derive(Debug)]
-pub(crate) struct BadFile {
-    path: PathBuf,
-    problems: Vec<String>,
-}
-
-impl fmt::Display for BadFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.path.display())?;
-        match &*self.problems {
-            [only] => f.write_str(only),
-            all => {
-                write!(f, "{} problems", all.len())?;
-                all.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
-            }
-        }
-    }
-}
-
-impl std::error::Error for BadFile {}
-
-/// Reads a file of rules.
-pub(crate) fn read(path: &Path) -> Result<RulesText, BadFile> {
-    let bad = |problems| BadFile { path: path.to_owned(), problems };
-    let text = std::fs::read_to_string(path).map_err(|why| bad(vec![why.to_string()]))?;
-    let set: RuleSet = toml::from_str(&text).map_err(|why| bad(vec![why.to_string()]))?;
-    if let Err(wrong) = set.validate() {
-        let problems = wrong.problems().iter();
-        let problems = problems.map(|problem| match line_of(&problem.rule, &text) {
-            Some(line) => format!("line {line}: {problem}"),
-            None => problem.to_string(),
-        });
-        return Err(bad(problems.collect()));
-    }
-    Ok(RulesText { set, text })
-}
-
-/// The line on which a rule begins that a problem calls `quota "Name"` or `quota #3`.
-fn line_of(rule: &str, text: &str) -> Option<usize> {
-    let (kind, tables) = [
-        ("rate limit ", ["[[rateLimits]]", "[[rate_limits]]"]),
-        ("quota ", ["[[quotas]]", "[[quotas]]"]),
-        ("meter ", ["[[meters]]", "[[meters]]"]),
-    ]
-    .into_iter()
-    .find(|(kind, _)| rule.starts_with(kind))?;
-    let named = rule.strip_prefix(kind)?;
-    let lines = (1..).zip(text.lines());
-    let mut begins = lines.filter(|(_, line)| tables.contains(&line.trim())).map(|(line, _)| line);
-    if let Some(place) = named.strip_prefix('#') {
-        let place: usize = place.parse().ok()?;
-        return begins.nth(place.checked_sub(1)?);
-    }
-    let begins: Vec<usize> = begins.collect();
-    let is_name = |line: &str| {
-        let value = line.split_once('=').filter(|(key, _)| key.trim() == "name");
-        value.is_some_and(|(_, value)| value.trim() == named)
-    };
-    begins.into_iter().find(|begin| {
-        let rest = text.lines().skip(*begin);
-        rest.take_while(|line| !line.trim_start().starts_with("[[")).any(is_name)
-    })
-}
 
 /// What a file is to an engine.
 #[derive(Debug)]
@@ -99,6 +27,8 @@ pub(crate) struct RulesFile {
     /// What it said when it was last brought into the engine.
     known: RuleSet,
     text: String,
+    /// What the program was started with, or was said to hold from the next start on.
+    fixed: Fixed,
     /// What was wrong with it when it was read last.
     complaint: Option<String>,
 }
@@ -111,29 +41,33 @@ pub(crate) struct Reloaded {
     pub(crate) removed: Vec<String>,
     /// Those that the API has changed or removed, and the file has not since.
     pub(crate) left: Vec<String>,
+    /// The settings that differ from those that the program runs with.
+    pub(crate) fixed: Vec<String>,
 }
 
 impl RulesFile {
-    /// The file of an engine, as the engine's store knows it.
-    pub(crate) fn of(path: &Path, engine: &Engine) -> Result<Self, Failure> {
+    /// The file of an engine, as the engine's store knows it; the program runs with what it says
+    /// now of what cannot change.
+    pub(crate) fn of(path: &Path, engine: &Engine, fixed: Fixed) -> Result<Self, Failure> {
         let space = engine.store().space(SPACE).ok();
         let text = space.as_ref().map_or(Ok(String::new()), stored)?;
         // What cannot be read any more is brought in whole.
-        let known = toml::from_str(&text).unwrap_or_default();
-        Ok(Self { path: path.to_owned(), space, known, text, complaint: None })
+        let known = config_file::parse(text.clone()).map_or_else(|_| RuleSet::new(), |it| it.set);
+        Ok(Self { path: path.to_owned(), space, known, text, fixed, complaint: None })
     }
 
     /// Reads the file again; `None` where it says what it said.
     pub(crate) fn reload(&mut self, engine: &Engine) -> Result<Option<Reloaded>, Failure> {
-        let read = read(&self.path)?;
-        if read.text == self.text {
+        let Config { set, text, fixed, .. } = config_file::read(&self.path)?;
+        if text == self.text {
             return Ok(None);
         }
-        let reloaded = bring_in(engine, &self.known, &read.set)?;
+        let mut reloaded = bring_in(engine, &self.known, &set)?;
+        reloaded.fixed = self.fixed.differing(&fixed);
         if let Some(space) = &self.space {
-            store(space, &read.text)?;
+            store(space, &text)?;
         }
-        (self.known, self.text, self.complaint) = (read.set, read.text, None);
+        (self.known, self.text, self.fixed, self.complaint) = (set, text, fixed, None);
         Ok(Some(reloaded))
     }
 
@@ -200,7 +134,7 @@ fn bring_in(engine: &Engine, known: &RuleSet, set: &RuleSet) -> Result<Reloaded,
         }
     }
     let updated = report.updated.into_iter().map(|change| change.name).collect();
-    Ok(Reloaded { created: report.created, updated, removed, left })
+    Ok(Reloaded { created: report.created, updated, removed, left, fixed: Vec::new() })
 }
 
 fn id_of(set: &RuleSet, kind: &str, name: &str) -> Option<String> {

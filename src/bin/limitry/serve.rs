@@ -1,7 +1,8 @@
 //! `limitry serve`.
 
 use std::io::Write;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,13 +13,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use limitry::Engine;
-use limitry::http::{Options, router};
+use limitry::config::EngineConfig;
+use limitry::http::{Figures, Options, router};
 use limitry::store::{Durability, Durable};
+use limitry::{Engine, EngineBuilder};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower_service::Service;
 
+use crate::config_file::{self, ServerConfig};
 use crate::rules_file::RulesFile;
 use crate::signals::{Signals, Told};
 use crate::{Failure, Serve, demo, keys};
@@ -37,47 +40,112 @@ pub(crate) fn run(options: Serve) -> Result<(), Failure> {
     runtime.block_on(serve(options))
 }
 
+/// What is served, as the arguments and the file say it.
+struct Settings {
+    store: Option<PathBuf>,
+    keys: Option<PathBuf>,
+    backups: Option<PathBuf>,
+    project: String,
+    listen: SocketAddr,
+    bounds: Bounds,
+}
+
+/// What clients may ask of the server.
+#[derive(Clone, Copy)]
+struct Bounds {
+    max_connections: usize,
+    max_body_bytes: usize,
+    head_timeout: Duration,
+    request_timeout: Duration,
+    stop_timeout: Duration,
+}
+
+impl Settings {
+    fn of(given: &Serve, file: ServerConfig) -> Self {
+        let time = |given: Option<Duration>, file: Option<u64>, default| {
+            given.unwrap_or_else(|| Duration::from_secs(file.unwrap_or(default)))
+        };
+        let bounds = Bounds {
+            max_connections: given.max_connections.or(file.max_connections).unwrap_or(4_096),
+            max_body_bytes: given.max_body_bytes.or(file.max_body_bytes).unwrap_or(4_194_304),
+            head_timeout: time(given.head_timeout, file.head_timeout_seconds, 30),
+            request_timeout: time(given.request_timeout, file.request_timeout_seconds, 60),
+            stop_timeout: time(given.stop_timeout, file.stop_timeout_seconds, 20),
+        };
+        let project = given.project.clone().or(file.project);
+        let listen = given.listen.or(file.listen);
+        Self {
+            store: given.store.clone(),
+            keys: given.keys.clone().or(file.keys),
+            backups: given.backups.clone().or(file.backups),
+            project: project.unwrap_or_else(|| "proj_default".to_owned()),
+            listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8_700))),
+            bounds,
+        }
+    }
+}
+
 async fn serve(options: Serve) -> Result<(), Failure> {
-    let engine = build(options.store.as_deref())?;
+    let (mut server, mut engine, mut fixed) = Default::default();
+    if let Some(path) = &options.rules {
+        let config = config_file::read(path)?;
+        (server, engine, fixed) = (config.server, config.engine, config.fixed);
+    }
+    let settings = Settings::of(&options, server);
+    let figures = Figures::new();
+    let is_stored = settings.store.is_some() || engine.store.is_some();
+    let engine = build(settings.store.as_deref(), engine, &figures)?;
     let mut rules = None;
     match &options.rules {
         Some(path) => {
-            let mut file = RulesFile::of(path, &engine)?;
+            let mut file = RulesFile::of(path, &engine, fixed)?;
             reload(&mut file, &engine)?;
             rules = Some(file);
         }
-        None if options.store.is_none() => {
+        None if !is_stored => {
             engine.rules().sync(demo::rules(), limitry::rules::SyncOptions::apply())?;
         }
         None => {}
     }
-    let known = match &options.keys {
+    let known = match &settings.keys {
         Some(path) => keys::read(path)?,
-        None => keys::print_fresh(&options.project)?,
+        None => keys::print_fresh(&settings.project)?,
     };
     let project = match known.projects().as_slice() {
-        [] => options.project.clone(),
+        [] => settings.project.clone(),
         [project] => (*project).to_owned(),
         many => return Err(format!("keys of {} projects, and one is served", many.len()).into()),
     };
-    let api = Options::new(project, known).max_body_bytes(options.max_body_bytes);
-    let api = router(engine.clone(), api);
-    let listener = TcpListener::bind(options.listen).await?;
+    let mut api = Options::new(&*project, known).max_body_bytes(settings.bounds.max_body_bytes);
+    if let Some(folder) = &settings.backups {
+        std::fs::create_dir_all(folder).map_err(|why| format!("{}: {why}", folder.display()))?;
+        api = api.backups(folder);
+    }
+    let api = router(engine.clone(), api.figures(project, move || figures.page()));
+    let listener = TcpListener::bind(settings.listen).await?;
     let signals = Signals::new()?;
     println!("listening on http://{}", listener.local_addr()?);
     std::io::stdout().flush()?;
 
     let (stop, stopped) = watch::channel(false);
     let watching = tokio::spawn(watch_files(stop, signals, rules, engine.clone()));
-    accept(listener, api, &options, stopped).await;
+    accept(listener, api, settings.bounds, stopped).await;
     watching.abort();
     // Everything that was answered is in the store.
     tokio::task::spawn_blocking(move || engine.store().close()).await??;
     Ok(())
 }
 
-fn build(store: Option<&Path>) -> Result<Engine, Failure> {
-    let mut builder = Engine::builder();
+/// The engine of the file, in the store of the argument where there is one.
+fn build(
+    store: Option<&Path>,
+    mut config: EngineConfig,
+    figures: &Figures,
+) -> Result<Engine, Failure> {
+    if store.is_some() {
+        config.store = None;
+    }
+    let mut builder = EngineBuilder::from_config(config)?.recorder(Arc::new(figures.clone()));
     if let Some(path) = store {
         builder = builder.durable(Durable::open(path)?.durability(Durability::Synced));
     }
@@ -88,10 +156,10 @@ fn build(store: Option<&Path>) -> Result<Engine, Failure> {
 async fn accept(
     listener: TcpListener,
     api: axum::Router,
-    options: &Serve,
+    bounds: Bounds,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let slots = Arc::new(Semaphore::new(options.max_connections));
+    let slots = Arc::new(Semaphore::new(bounds.max_connections));
     let open = GracefulShutdown::new();
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
@@ -108,7 +176,7 @@ async fn accept(
                 continue;
             }
         };
-        let connection = open.watch(connection(stream, api.clone(), options));
+        let connection = open.watch(connection(stream, api.clone(), bounds));
         tokio::spawn(async move {
             // Whoever goes away in the middle of a request is nobody's fault.
             let _ended = connection.await;
@@ -116,7 +184,7 @@ async fn accept(
         });
     }
     drop(listener);
-    if tokio::time::timeout(options.stop_timeout, open.shutdown()).await.is_err() {
+    if tokio::time::timeout(bounds.stop_timeout, open.shutdown()).await.is_err() {
         tracing::warn!("requests were under way for longer than they may when the server stops");
     }
 }
@@ -124,13 +192,13 @@ async fn accept(
 fn connection(
     stream: TcpStream,
     api: axum::Router,
-    options: &Serve,
+    bounds: Bounds,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + 'static {
-    let timeout = options.request_timeout;
+    let timeout = bounds.request_timeout;
     let service = service_fn(move |request| answer(api.clone(), request, timeout));
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(options.head_timeout)
+        .header_read_timeout(bounds.head_timeout)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service)
@@ -190,6 +258,10 @@ fn reload(file: &mut RulesFile, engine: &Engine) -> Result<(), Failure> {
             done.left.join(", "),
         );
         tracing::info!(created, updated, removed, left, "rules read from the file");
+        if !done.fixed.is_empty() {
+            let settings = done.fixed.join(", ");
+            tracing::warn!(settings, "changed in the file: they hold from the next start on");
+        }
     }
     Ok(())
 }
