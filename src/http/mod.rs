@@ -173,10 +173,11 @@
 //!
 //! | path | does |
 //! |---|---|
-//! | `POST`, `GET /engine/v1/rules` | [`Rules::add`](crate::handles::Rules::add); the rules, the newest first, or with `archived=true` those that are archived |
+//! | `POST /rules` | [`Rules::add`](crate::handles::Rules::add) of a rule of any kind |
+//! | `GET /rules` | the rules, the newest first; with `archived=true` those that are archived |
 //! | `GET`, `PATCH`, `DELETE /rules/{id}` | one rule; `POST /rules/{id}/archive`, `/restore` |
 //! | `GET /rules/{id}/keys` | [`Rules::keys`](crate::handles::Rules::keys) |
-//! | `POST /sync` | [`Rules::sync`](crate::handles::Rules::sync) with `rules`, `preview`, `missing` |
+//! | `POST /sync` | [`Rules::sync`](crate::handles::Rules::sync): `rules`, `preview`, `missing` |
 //! | `POST /explain`, `/standing` | [`Engine::explain`], [`Engine::standing`] of an event |
 //! | `GET /unseen-dimensions` | [`Engine::unseen_dimensions`] |
 //! | `POST /simulate` | [`Engine::simulate`] with `rules`, `calls` (an [`EventQuery`]), `keys` |
@@ -189,16 +190,16 @@
 //!
 //! Changing rules, `verify` and `backup` need the scope `all`, a preview does not. Lists have pages
 //! of 1 to 100 items, 50 where no `limit` says it, with a `nextCursor`. `missing` says what becomes
-//! of rules that the list of a `sync` does not name: `keep` (the default), `archive` or `remove`. Of
-//! a simulation, an audit and a backup one is under way for each project; a second is a 409. A copy
+//! of rules that the list of a `sync` does not name: `keep` (the default), `archive`, `remove`. Of a
+//! simulation, an audit and a backup one is under way for each project; a second is a 409. A copy
 //! of the store is put in the folder of [`Options::backups`], under a name that the answer says;
 //! what is damaged in a store is the answer of `verify`, `good` and `problem`. What is wrong with a
 //! request is an `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)),
 //! with all `problems` of a set of rules, each with its rule, its field and the reason.
 //!
 //! `GET /metrics` has the answers by API, what the events add up to that
-//! [usage](crate::handles::Usage) is kept of, how the store is, and for 100 rules their limit and what
-//! the five keys that have used the most of each have used, hold and have left, at most 15 seconds
+//! [usage](crate::handles::Usage) is kept of, how the store is, and for 100 rules their limit and
+//! what the five keys that have used the most of each have used, hold and have left, at most 15 seconds
 //! old; and what [`Options::figures`] adds.
 //!
 //! [`EventQuery`]: crate::events::EventQuery
@@ -314,8 +315,8 @@ impl Options {
         self
     }
 
-    /// Sets the folder in which `POST /engine/v1/backup` puts copies of the stores, under names that
-    /// it makes. Without one there are no backups by HTTP.
+    /// Sets the folder in which `POST /engine/v1/backup` puts copies of the stores, under names
+    /// that it makes. Without one there are no backups by HTTP.
     pub fn backups(mut self, folder: impl AsRef<Path>) -> Self {
         self.backups = Some(folder.as_ref().into());
         self
