@@ -190,8 +190,8 @@
 //!
 //! Changing rules, `verify` and `backup` need the scope `all`, a preview does not. Lists have pages
 //! of 1 to 100 items, 50 where no `limit` says it, with a `nextCursor`. `missing` says what becomes
-//! of rules that the list of a `sync` does not name: `keep` (the default), `archive`, `remove`. Of a
-//! simulation, an audit and a backup one is under way for each project; a second is a 409. A copy
+//! of rules that the list of a `sync` does not name: `keep` (the default), `archive`, `remove`. Of
+//! a simulation, an audit and a backup one is under way for each project; a second is a 409. A copy
 //! of the store is put in the folder of [`Options::backups`], under a name that the answer says;
 //! what is damaged in a store is the answer of `verify`, `good` and `problem`. What is wrong with a
 //! request is an `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)),
@@ -199,8 +199,8 @@
 //!
 //! `GET /metrics` has the answers by API, what the events add up to that
 //! [usage](crate::handles::Usage) is kept of, how the store is, and for 100 rules their limit and
-//! what the five keys that have used the most of each have used, hold and have left, at most 15 seconds
-//! old; and what [`Options::figures`] adds.
+//! what the five keys that have used the most of each have used, hold and have left, at most 15
+//! seconds old; and what [`Options::figures`] adds.
 //!
 //! [`EventQuery`]: crate::events::EventQuery
 //!
