@@ -2,10 +2,10 @@
 //! events to the collector of `tracing`, each where the feature of its name is on.
 //!
 //! Figures go to the recorder of the engine, where it has [one of its own](Recorder), and else to
-//! the one that is installed when they are made: when an engine is built, and when a rule comes into
-//! force. A recorder is the caller's code, so it is spoken to where no lock
-//! is held; what happens under one is kept in a [`Tally`] until then. Labels are the names of calls
-//! and the ids of rules, never a key's value, and of ids there are at most [`RULE_LABELS`].
+//! the one that is installed when they are made: when an engine is built, and when a rule comes
+//! into force. A recorder is the caller's code, so it is spoken to where no lock is held; what
+//! happens under one is kept in a [`Tally`] until then. Labels are the names of calls and the ids
+//! of rules, never a key's value, and of ids there are at most [`RULE_LABELS`].
 //!
 //! The features are asked for here and nowhere else. Without them there are the same types, whose
 //! functions do nothing.

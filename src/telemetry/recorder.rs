@@ -58,7 +58,8 @@ mod facade {
     #![expect(clippy::unused_self, reason = "the same signatures as with a recorder")]
 
     /// There is none.
-    pub(in crate::telemetry) type Own = ();
+    #[derive(Clone, Default)]
+    pub(in crate::telemetry) struct Own;
 
     #[derive(Clone, Debug)]
     pub(in crate::telemetry) struct Counter;
@@ -76,16 +77,16 @@ mod facade {
     }
 
     pub(in crate::telemetry) fn counter(
-        (): &Own,
+        _: &Own,
         _: &'static str,
         _: &[(&'static str, &str)],
     ) -> Counter {
         Counter
     }
 
-    pub(in crate::telemetry) fn gauge((): &Own, _: &'static str) -> Gauge {
+    pub(in crate::telemetry) fn gauge(_: &Own, _: &'static str) -> Gauge {
         Gauge
     }
 
-    pub(in crate::telemetry) fn describe((): &Own, _: &[(&str, &str)], _: &[(&str, &str)]) {}
+    pub(in crate::telemetry) fn describe(_: &Own, _: &[(&str, &str)], _: &[(&str, &str)]) {}
 }
