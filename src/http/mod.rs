@@ -16,9 +16,10 @@
 //! ```
 //!
 //! `GET /healthz` and `/readyz` need no key: whether it runs, and whether its stores take what
-//! comes. Nor do `GET /openapi/1.json`, `/openapi/2.json` and `/openapi/3.json`: the generations as
-//! `OpenAPI` 3.1 documents, with examples that were answered. `/openapi.json` is that of the key's
-//! generation, and without a key of the first. Paths in them are below where the router is.
+//! comes. Nor do `GET /openapi/1.json`, `/openapi/2.json`, `/openapi/3.json` and
+//! `/openapi/engine.json`: the generations, and the engine's own API, as `OpenAPI` 3.1 documents
+//! with examples that were answered. `/openapi.json` is that of the key's generation, and without a
+//! key of the first. Paths in them are below where the router is.
 //!
 //! A question about events to an engine that records none is a 409, in each generation.
 //!
@@ -386,7 +387,7 @@ pub fn router(engine: Engine, options: Options) -> Router {
         second: below(second::routes()).fallback(nothing).nest("/client", client::closed()),
         client: below(client::routes()).fallback(client::other),
         third: below(third::routes()).fallback(nothing),
-        own: below_base(engine::BASE, engine::routes())
+        own: below(engine::routes())
             .route(engine::FIGURES, get(figures::page))
             .method_not_allowed_fallback(not_allowed)
             .fallback(nothing),
@@ -398,17 +399,16 @@ pub fn router(engine: Engine, options: Options) -> Router {
         .route("/openapi/1.json", get(async || openapi::document(Generation::First)))
         .route("/openapi/2.json", get(async || openapi::document(Generation::Second)))
         .route("/openapi/3.json", get(async || openapi::document(Generation::Third)))
+        .route("/openapi/engine.json", get(async || openapi::of_engine()))
         .fallback(enter)
         .with_state(Arc::new(api))
 }
 
 /// Puts the paths of a generation below its base.
 fn below(routes: Routes) -> Router {
-    below_base(routes.base, routes.into_router())
-}
-
-fn below_base(base: &str, paths: Router) -> Router {
-    Router::new().nest(base, paths.method_not_allowed_fallback(not_allowed))
+    let base = routes.base;
+    let paths = routes.into_router().method_not_allowed_fallback(not_allowed);
+    Router::new().nest(base, paths)
 }
 
 async fn not_allowed() -> Failure {

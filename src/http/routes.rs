@@ -143,10 +143,11 @@ fn route<H: Handler<T, ()>, T: 'static>(
     handler: H,
 ) -> Route {
     let is_read = method == HttpMethod::Get;
-    let mut fails = vec![Reason::Unauthorized, Reason::Forbidden];
+    // A personal token that does not say which project it is used for is a bad request anywhere.
+    let mut fails = vec![Reason::BadInput, Reason::Unauthorized, Reason::Forbidden];
     if !is_read {
-        // A body that is too long; and an Idempotency-Key that is none, or another request's.
-        fails.extend([Reason::BadInput, Reason::Conflict, Reason::TooLarge]);
+        // A body that is too long, and the Idempotency-Key of another request.
+        fails.extend([Reason::Conflict, Reason::TooLarge]);
     }
     if path.contains('{') {
         fails.push(Reason::NotFound);
@@ -217,7 +218,7 @@ impl Route {
     /// The parameters of its query.
     pub(super) fn asks(mut self, params: impl IntoIterator<Item = Param>) -> Self {
         self.params.extend(params);
-        self.fails([Reason::BadInput])
+        self
     }
 
     /// The body of its requests.

@@ -11,12 +11,12 @@ use serde_json::{Map, Value};
 
 use super::app::{Answer, App};
 
-static DOCUMENTS: LazyLock<[Value; 3]> = LazyLock::new(|| {
+static DOCUMENTS: LazyLock<[Value; 4]> = LazyLock::new(|| {
     let app = App::new();
-    [1, 2, 3].map(|generation| app.open(&format!("/openapi/{generation}.json")).ok(200))
+    ["1", "2", "3", "engine"].map(|name| app.open(&format!("/openapi/{name}.json")).ok(200))
 });
 
-/// The document of a generation, from 1 on.
+/// The document of a generation, from 1 on; the fourth one is the engine's own.
 pub(crate) fn document(generation: usize) -> &'static Value {
     &DOCUMENTS[generation - 1]
 }
@@ -46,10 +46,12 @@ pub(crate) fn path_of<'d>(document: &'d Value, path: &str) -> Option<(&'d str, &
 #[track_caller]
 pub(crate) fn check(key: &str, method: &str, path: &str, answer: &Answer) {
     let Some(generation) = generation_of(key) else { return };
-    // Where an API is nested it does not know.
-    if !path.starts_with("/v1/") && !path.starts_with("/client/") {
-        return;
-    }
+    let generation = match path.split('/').nth(1) {
+        Some("v1" | "client") => generation,
+        Some("engine") => 4,
+        // Where an API is nested it does not know.
+        _ => return,
+    };
     let status = answer.status.as_u16();
     let said = path_of(document(generation), path);
     let Some((_, operation)) =
@@ -74,8 +76,9 @@ pub(crate) fn problems_of(
     let Some(said) = operation["responses"].get(status.to_string()) else {
         return vec![format!("the status {status} is not said")];
     };
-    match said.pointer("/content/application~1json/schema") {
-        Some(schema) => problems(document, schema, body),
+    let content = said["content"].as_object().and_then(|content| content.values().next());
+    match content {
+        Some(content) => problems(document, &content["schema"], body),
         None if body.is_null() => Vec::new(),
         None => vec!["a body is not said".to_owned()],
     }

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::rules::read;
 use crate::explain::{RuleExplanation, RuleOutcome};
@@ -15,16 +16,21 @@ const MAX_EXPLAINED: usize = 1_000;
 /// How many rules are named that ask for a dimension.
 const MAX_NAMED: usize = 100;
 
+/// What an event would be answered, and why.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Explanation)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Explained {
+    #[schema(value_type = Object)]
+    decision: Decision,
+    #[schema(value_type = Vec<Object>)]
+    rules: Vec<RuleExplanation>,
+    /// How many rules are not told of.
+    left_out: usize,
+}
+
 /// `POST /explain`: what an event would be answered, and what each rule has to do with it.
 pub(super) async fn explain(call: Call) -> Answer {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Explained {
-        decision: Decision,
-        rules: Vec<RuleExplanation>,
-        /// How many rules are not told of.
-        left_out: usize,
-    }
     let (project, body) = call.needs(Need::Read)?.body().await?;
     let explain = move |engine: &Engine| {
         let explanation = engine.explain(&read::<Event<'static>>(&body)?)?;

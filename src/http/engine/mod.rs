@@ -1,14 +1,18 @@
 //! The engine's own API, below `/engine/v1`: what a page, commands and operators need. A key of
 //! any generation opens it.
 
-use axum::Router;
+use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
-use axum::routing::{get, post};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::call::{Answer, json};
 use super::failure::{Detail, Failure, Reason};
+use super::first;
+use super::openapi::{About, PROBLEM, flag, text};
+use super::pages::Page;
+use super::routes::{Routes, Shape, delete, get, patch, post};
 use crate::Error;
 use crate::errors::{RulesError, SimulateError};
 
@@ -24,26 +28,181 @@ pub(super) const BASE: &str = "/engine/v1";
 /// Where the figures are.
 pub(super) const FIGURES: &str = "/metrics";
 
+/// What is said of it as a whole. What the engine's own types are as JSON is said with them.
+pub(super) fn about() -> About {
+    About {
+        title: "limitry: the engine",
+        says: "What a page, commands and operators need. Bodies that are objects without fields \
+               here are those of the engine's types, as the crate says them.",
+        problem: Shape::of::<Problem<'_>>(),
+        problem_is: PROBLEM,
+        without_key: None,
+        examples: include_str!("../openapi/examples/engine.json"),
+        keys: "An API key of any generation",
+    }
+}
+
 /// Its paths.
-pub(super) fn routes() -> Router {
-    Router::new()
-        .route("/rules", post(rules::add).get(rules::list))
-        .route("/rules/{id}", get(rules::get).patch(rules::update).delete(rules::remove))
-        .route("/rules/{id}/archive", post(rules::archive))
-        .route("/rules/{id}/restore", post(rules::restore))
-        .route("/rules/{id}/keys", get(rules::keys))
-        .route("/sync", post(rules::sync))
-        .route("/explain", post(ask::explain))
-        .route("/standing", post(ask::standing))
-        .route("/unseen-dimensions", get(ask::unseen_dimensions))
-        .route("/simulate", post(simulate::simulate))
-        .route("/reservations", get(lists::reservations))
-        .route("/reservations/{id}", get(lists::reservation))
-        .route("/reservations/{id}/release", post(lists::release))
-        .route("/alerts", get(lists::alerts))
-        .route("/health", get(store::health))
-        .route("/verify", post(store::verify))
-        .route("/backup", post(store::back_up))
+pub(super) fn routes() -> Routes {
+    let routes = question_routes(rule_routes(Routes::below(BASE)));
+    store_routes(list_routes(routes))
+}
+
+fn rule_routes(routes: Routes) -> Routes {
+    routes
+        .about("Rules")
+        .with(
+            post("/rules", "addRule", rules::add)
+                .says("Makes a rule: `{\"rateLimit\": ...}` or `{\"quota\": ...}`")
+                .takes::<OneRule>()
+                .answers::<OneRule>(StatusCode::CREATED, "It is in force"),
+        )
+        .with(
+            get("/rules", "listRules", rules::list)
+                .says("Lists the rules, the newest first")
+                .asks([flag("archived", "Those that are archived, in place of the others")])
+                .asks(first::page())
+                .answers::<Page<OneRule>>(StatusCode::OK, "A page of rules"),
+        )
+        .with(
+            get("/rules/{id}", "getRule", rules::get)
+                .says("Returns a rule")
+                .answers::<OneRule>(StatusCode::OK, "The rule"),
+        )
+        .with(
+            patch("/rules/{id}", "updateRule", rules::update)
+                .says("Changes a rule: the fields of its kind that are given")
+                .takes::<Fields>()
+                .answers::<OneRule>(StatusCode::OK, "It is changed"),
+        )
+        .with(
+            delete("/rules/{id}", "removeRule", rules::remove)
+                .says("Removes a rule")
+                .answers_nothing("It is removed"),
+        )
+        .with(
+            post("/rules/{id}/archive", "archiveRule", rules::archive)
+                .says("Stops a rule, and keeps what is known of it")
+                .answers::<OneRule>(StatusCode::OK, "It is archived"),
+        )
+        .with(
+            post("/rules/{id}/restore", "restoreRule", rules::restore)
+                .says("Brings an archived rule back")
+                .answers::<OneRule>(StatusCode::OK, "It is in force"),
+        )
+        .with(
+            get("/rules/{id}/keys", "listKeys", rules::keys)
+                .says("Lists who uses a rule, the most used first")
+                .asks(first::page())
+                .answers::<Fields>(StatusCode::OK, "A page of keys"),
+        )
+        .with(
+            post("/sync", "syncRules", rules::sync)
+                .says("Makes the rules match a list, or says what would change")
+                .takes::<rules::Wanted>()
+                .answers::<Fields>(StatusCode::OK, "What was done, or would be"),
+        )
+}
+
+fn question_routes(routes: Routes) -> Routes {
+    routes
+        .about("Questions")
+        .with(
+            post("/explain", "explain", ask::explain)
+                .says("Says what an event would be answered, and what each rule has to do with it")
+                .takes::<Fields>()
+                .answers::<ask::Explained>(StatusCode::OK, "The decision and the rules"),
+        )
+        .with(
+            post("/standing", "getStanding", ask::standing)
+                .says("Says where an event stands on every rule; nothing is taken")
+                .takes::<Fields>()
+                .answers::<Fields>(StatusCode::OK, "Where it stands"),
+        )
+        .with(
+            get("/unseen-dimensions", "listUnseenDimensions", ask::unseen_dimensions)
+                .says("Lists the dimensions that rules ask for and no event has had")
+                .asks(first::page())
+                .answers::<Page<Fields>>(StatusCode::OK, "A page of them"),
+        )
+        .with(
+            post("/simulate", "simulate", simulate::simulate)
+                .says("Says what other rules would have done with the events that are recorded")
+                .takes::<simulate::WhatIf>()
+                .answers::<Fields>(StatusCode::OK, "The report"),
+        )
+}
+
+fn list_routes(routes: Routes) -> Routes {
+    routes
+        .about("Reservations and alerts")
+        .with(
+            get("/reservations", "listReservations", lists::reservations)
+                .says("Lists the reservations, the oldest first")
+                .asks([
+                    text("customerId", "Only those of a customer"),
+                    text("state", "Only those in a state: `held`, `committed` and so on"),
+                ])
+                .asks(first::page())
+                .answers::<Page<Fields>>(StatusCode::OK, "A page of reservations"),
+        )
+        .with(
+            get("/reservations/{id}", "getReservation", lists::reservation)
+                .says("Returns a reservation")
+                .answers::<Fields>(StatusCode::OK, "The reservation"),
+        )
+        .with(
+            post("/reservations/{id}/release", "releaseReservation", lists::release)
+                .says("Gives back what a reservation holds")
+                .answers::<Fields>(StatusCode::OK, "It is released"),
+        )
+        .with(
+            get("/alerts", "listAlerts", lists::alerts)
+                .says("Lists what fired, the newest first")
+                .asks([
+                    text("ruleId", "Only alerts of a rule"),
+                    text("customerId", "Only alerts about a customer"),
+                ])
+                .asks(first::page())
+                .answers::<Page<Fields>>(StatusCode::OK, "A page of alerts"),
+        )
+}
+
+fn store_routes(routes: Routes) -> Routes {
+    routes
+        .about("Store")
+        .with(
+            get("/health", "getHealth", store::health)
+                .says("Says how the engine and its store are")
+                .answers::<store::EngineHealth>(StatusCode::OK, "How they are"),
+        )
+        .with(
+            post("/verify", "verifyStore", store::verify)
+                .says("Goes over the whole store while the engine goes on")
+                .answers::<store::Verified>(StatusCode::OK, "What was found"),
+        )
+        .with(
+            post("/backup", "backUp", store::back_up)
+                .says("Makes a copy of the store in the folder of backups")
+                .answers::<store::Made>(StatusCode::CREATED, "It is made"),
+        )
+}
+
+/// An object whose fields are those of a type of the engine.
+#[derive(ToSchema)]
+#[schema(as = EngineObject, value_type = Object)]
+#[expect(dead_code, reason = "it is a shape alone")]
+struct Fields(serde_json::Map<String, serde_json::Value>);
+
+/// A rule of one kind.
+#[derive(ToSchema)]
+#[schema(as = Rule, rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is a shape alone")]
+struct OneRule {
+    #[schema(value_type = Option<Object>)]
+    rate_limit: Option<Fields>,
+    #[schema(value_type = Option<Object>)]
+    quota: Option<Fields>,
 }
 
 /// Whether a path is one of this API, known or not.
@@ -53,7 +212,7 @@ pub(super) fn is_below(path: &str) -> bool {
 }
 
 /// Why there is no answer, as a problem (RFC 9457).
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Problem<'p> {
     r#type: &'static str,
@@ -80,7 +239,7 @@ pub(super) fn said(why: &Failure, request_id: &str) -> Answer {
         problems: &why.details,
     };
     let mut response: Response = json(status, &problem)?;
-    let problem = HeaderValue::from_static("application/problem+json");
+    let problem = HeaderValue::from_static(PROBLEM);
     response.headers_mut().insert(CONTENT_TYPE, problem);
     Ok(response)
 }

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
 
 use super::refused;
 use crate::http::access::Need;
@@ -129,9 +130,12 @@ pub(super) async fn keys(call: Call) -> Answer {
 }
 
 /// A list that the rules are compared with.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Sync)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Wanted {
+pub(super) struct Wanted {
+    /// `rateLimits`, `quotas` and `meters`.
+    #[schema(value_type = Object)]
     rules: RuleSet,
     /// Whether nothing is written.
     #[serde(default)]
@@ -141,7 +145,7 @@ struct Wanted {
 }
 
 /// What becomes of what the list does not name.
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Missing {
     #[default]

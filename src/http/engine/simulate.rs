@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::rules::read;
 use super::{busy, refused};
@@ -16,11 +17,16 @@ use crate::{Engine, RuleSet};
 const DEFAULT_KEYS: usize = 10;
 const MAX_KEYS: usize = 100;
 
-#[derive(Deserialize)]
+/// Rules, and the calls that they are tried on.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Simulation)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct WhatIf {
+pub(super) struct WhatIf {
+    /// `rateLimits`, `quotas` and `meters`.
+    #[schema(value_type = Object)]
     rules: RuleSet,
     /// Which recorded events are replayed: all, where it is left out.
+    #[schema(value_type = Object)]
     #[serde(default)]
     calls: EventQuery,
     keys: Option<usize>,

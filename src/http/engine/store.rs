@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::busy;
 use crate::errors::StoreError;
@@ -15,9 +16,9 @@ use crate::store::{Durability, Health, VerifyReport};
 use crate::{Engine, Timestamp};
 
 /// How an engine is.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct EngineHealth {
+pub(super) struct EngineHealth {
     good: bool,
     project: String,
     now: Timestamp,
@@ -27,18 +28,22 @@ struct EngineHealth {
     events: usize,
     alerts_waiting: usize,
     /// Null of an engine in memory.
+    #[schema(required)]
     store: Option<StoreHealth>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct StoreHealth {
+    #[schema(value_type = String)]
     durability: Durability,
+    #[schema(required)]
     failure: Option<String>,
     waiting: usize,
     waiting_bytes: usize,
     recorded: u64,
     stored_bytes: u64,
+    #[schema(required)]
     latest_ahead: Option<Timestamp>,
     set_back_seconds: u64,
 }
@@ -79,16 +84,21 @@ pub(super) async fn health(call: Call) -> Answer {
     project.ask(look).await
 }
 
+/// What was found of a store.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Verification)]
+pub(super) struct Verified {
+    good: bool,
+    /// The first part that is damaged or contradicts another.
+    #[schema(required)]
+    problem: Option<String>,
+    #[schema(required, value_type = Option<Object>)]
+    report: Option<VerifyReport>,
+}
+
 /// `POST /verify`: goes over the whole store while the engine goes on. That something is damaged is
 /// an answer.
 pub(super) async fn verify(call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct Verified {
-        good: bool,
-        /// The first part that is damaged or contradicts another.
-        problem: Option<String>,
-        report: Option<VerifyReport>,
-    }
     let project = call.needs(Need::Manage)?.project;
     let one = project.long();
     let verify = move |engine: &Engine| {
@@ -113,15 +123,19 @@ fn has_store(engine: &Engine) -> Result<(), Failure> {
     }
 }
 
+/// A backup that was made.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Backup)]
+pub(super) struct Made {
+    /// Its name in the folder of backups.
+    file: String,
+    bytes: u64,
+    at: Timestamp,
+}
+
 /// `POST /backup`: a copy of the store beside the others, in the folder of the options alone; its
 /// name is made here, so that no caller names a file.
 pub(super) async fn back_up(call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct Made {
-        file: String,
-        bytes: u64,
-        at: Timestamp,
-    }
     let project = call.needs(Need::Manage)?.project;
     let one = project.long();
     let folder = project.backups().ok_or_else(|| {

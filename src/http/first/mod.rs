@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::call;
 use super::failure::{Failure, Reason};
-use super::openapi::{About, Param, date, text, whole, word};
+use super::openapi::{About, JSON, Param, date, text, whole, word};
 use super::routes::{Routes, Shape, delete, get, post, put};
 
 mod checks;
@@ -22,6 +22,7 @@ pub(super) fn about() -> About {
         says: "One call decides about an event and records it. Paths are below where the API is \
                mounted. What dimensions and rules are is said at the engine.",
         problem: Shape::of::<Problem<'_>>(),
+        problem_is: JSON,
         without_key: None,
         examples: include_str!("../openapi/examples/first.json"),
         keys: "An API key that begins with `lm_` or `lmtry_sk_`",

@@ -24,7 +24,7 @@ use super::access::Generation;
 use super::failure::Reason;
 use super::replay::{MAX_KEY_BYTES, REPLAYED};
 use super::routes::{Route, Routes, Said, Shape};
-use super::{first, second, third};
+use super::{engine, first, second, third};
 
 mod examples;
 mod params;
@@ -40,6 +40,8 @@ pub(super) struct About {
     pub(super) says: &'static str,
     /// What is said in place of an answer.
     pub(super) problem: Shape,
+    /// What type of content that is.
+    pub(super) problem_is: &'static str,
     /// The same to who has come without a key, which says no generation: the first one answers.
     pub(super) without_key: Option<RefOr<Schema>>,
     /// What a test was answered.
@@ -47,7 +49,9 @@ pub(super) struct About {
     pub(super) keys: &'static str,
 }
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
+/// A problem (RFC 9457).
+pub(super) const PROBLEM: &str = "application/problem+json";
 /// The name of the one way to come in.
 const KEY: &str = "key";
 
@@ -56,13 +60,23 @@ static SECOND: LazyLock<Bytes> =
     LazyLock::new(|| written(second::about(), [second::routes(), second::client::routes()]));
 static THIRD: LazyLock<Bytes> = LazyLock::new(|| written(third::about(), [third::routes()]));
 
+static ENGINE: LazyLock<Bytes> = LazyLock::new(|| written(engine::about(), [engine::routes()]));
+
 /// The document of a generation.
 pub(super) fn document(generation: Generation) -> Answer {
-    let document = match generation {
+    answer(match generation {
         Generation::First => &FIRST,
         Generation::Second => &SECOND,
         Generation::Third => &THIRD,
-    };
+    })
+}
+
+/// That of the engine's own API.
+pub(super) fn of_engine() -> Answer {
+    answer(&ENGINE)
+}
+
+fn answer(document: &Bytes) -> Answer {
     let mut answer = Answer::new(Body::from(Bytes::clone(document)));
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
     answer
@@ -83,7 +97,7 @@ fn whole_document<const N: usize>(about: About, routes: [Routes; N]) -> OpenApi 
         Some(other) => AnyOfBuilder::new().item(problem.clone()).item(other).into(),
         None => problem.clone(),
     };
-    let problems = Problems { problem, unauthorized };
+    let problems = Problems { problem, unauthorized, is: about.problem_is };
     let (mut paths, mut topics) = (PathsBuilder::new(), Vec::new());
     for Routes { base, list, .. } in routes {
         for route in list.into_iter().filter(|route| !route.is_left_out) {
@@ -120,6 +134,7 @@ fn whole_document<const N: usize>(about: About, routes: [Routes; N]) -> OpenApi 
 struct Problems {
     problem: RefOr<Schema>,
     unauthorized: RefOr<Schema>,
+    is: &'static str,
 }
 
 impl Problems {
@@ -184,7 +199,8 @@ fn operation(
         let content = ContentBuilder::new().schema(Some(problems.of(reason).clone()));
         let examples = examples::answers(&shown, reason.status());
         let content = content.examples_from_iter(examples).build();
-        let response = ResponseBuilder::new().description(reason.usual()).content(JSON, content);
+        let response =
+            ResponseBuilder::new().description(reason.usual()).content(problems.is, content);
         responses = responses.response(reason.status().as_str(), response);
     }
     operation.responses(responses.build()).build()

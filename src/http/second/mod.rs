@@ -9,7 +9,7 @@ use super::access::Need;
 use super::call::{self, Call, Params, Project};
 use super::failure::{Failure, Reason};
 use super::first;
-use super::openapi::{About, Param, text};
+use super::openapi::{About, JSON, Param, text};
 use super::pages::Page;
 use super::routes::{Routes, Shape, delete, get, post, put};
 use crate::wire;
@@ -31,6 +31,7 @@ pub(super) fn about() -> About {
         says: "Checked before, recorded after. Paths are below where the API is mounted. Those \
                below /client are opened by client tokens alone.",
         problem: Shape::of::<Problem<'_>>(),
+        problem_is: JSON,
         without_key: Some(first::Problem::schema()),
         examples: include_str!("../openapi/examples/second.json"),
         keys: "An API key that begins with `limitry_sk_`, a personal access token \

@@ -6,7 +6,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::failure::{Detail, Failure, Reason};
 use super::first;
-use super::openapi::{About, Param, any_whole, date, flag, text, word};
+use super::openapi::{About, JSON, Param, any_whole, date, flag, text, word};
 use super::routes::{Routes, Shape, delete, get, patch, post};
 
 mod checks;
@@ -30,6 +30,7 @@ pub(super) fn about() -> About {
         says: "One check decides about an act and uses what it costs. Paths are below where the \
                API is mounted.",
         problem: Shape::of::<Problem<'_>>(),
+        problem_is: JSON,
         without_key: Some(first::Problem::schema()),
         examples: include_str!("../openapi/examples/third.json"),
         keys: "An API key that begins with `lim_`",
@@ -172,8 +173,7 @@ fn usage_routes(routes: Routes) -> Routes {
         .with(
             get("/subjects/{kind}/{id}", "getSubject", subjects::get)
                 .says("Returns what is known of a subject")
-                .answers::<subjects::Shown<'_>>(StatusCode::OK, "The subject")
-                .fails([Reason::BadInput]),
+                .answers::<subjects::Shown<'_>>(StatusCode::OK, "The subject"),
         )
         .with(
             patch("/subjects/{kind}/{id}", "updateSubject", subjects::update)
