@@ -96,9 +96,13 @@ fn bare(body: &Bytes, answer: Bytes) -> Response<Body> {
 
 fn body(number: usize) -> String {
     let customer = number % CUSTOMERS;
+    let model = r#""model":"gpt-4","provider":"openai""#;
+    let tokens = r#""inputTokens":150,"outputTokens":50,"totalTokens":200"#;
+    let cost = r#""latencyMs":1200,"costCents":25"#;
+    let properties = r#"{"user_id":"user_456","team_id":"team_789","feature":"chat"}"#;
     format!(
-        r#"{{"customerId":"cust_{customer:06}","eventType":"model_call","model":"gpt-4","provider":"openai","inputTokens":150,"outputTokens":50,"totalTokens":200,"latencyMs":1200,"costCents":25,"properties":{{"user_id":"user_456","team_id":"team_789","feature":"chat"}}}}"#
-    )
+        r#"{{"customerId":"cust_{customer:06}","eventType":"model_call",{model},{tokens},{cost},"#
+    ) + &format!(r#""properties":{properties}}}"#)
 }
 
 fn request(number: usize) -> String {
