@@ -712,7 +712,7 @@ mod tests {
         let no_op = of_kind(NO_OP);
         let no_op = Record::read(0, &no_op).expect("it is known");
         assert!(matches!(no_op, Record { ordinal: 9, entry: Entry::NoOp, .. }));
-        for kind in (4..=u8::MAX).filter(|kind| *kind != ADJUSTMENT) {
+        for kind in (4..=u8::MAX).filter(|kind| !matches!(*kind, ADJUSTMENT | CORRECTION)) {
             let why = Record::read(0, &of_kind(kind)).expect_err("it is not known");
             assert_eq!(why, Unreadable::Kind(kind));
         }
