@@ -87,6 +87,8 @@ impl Open {
 pub(crate) struct CustomerLock<'m> {
     hash: u64,
     now: Moment,
+    /// It was looked for, and has none open.
+    is_new: bool,
     customers: MutexGuard<'m, HashTable<Customer>>,
 }
 
@@ -101,7 +103,7 @@ impl Customers {
     }
 
     pub(super) fn lock(&self, hash: u64, now: Moment) -> CustomerLock<'_> {
-        CustomerLock { hash, now, customers: self.of(hash).lock() }
+        CustomerLock { hash, now, is_new: false, customers: self.of(hash).lock() }
     }
 
     /// Notes that a reservation is over, or expires at another time.
@@ -153,7 +155,10 @@ impl CustomerLock<'_> {
     /// How many reservations are open, and when the first of them expires.
     pub(crate) fn open(&mut self) -> Option<(usize, Moment)> {
         let (hash, now) = (self.hash, self.now);
-        let found = self.customers.find_mut(hash, |it| it.hash == hash)?;
+        let Some(found) = self.customers.find_mut(hash, |it| it.hash == hash) else {
+            self.is_new = true;
+            return None;
+        };
         while let Some(first) = found.open.first() {
             if first.0 > now {
                 return Some((found.open.len(), first.0));
@@ -165,7 +170,12 @@ impl CustomerLock<'_> {
 
     /// Notes one more.
     pub(crate) fn opened(mut self, until: Moment, number: u64) {
-        note(&mut self.customers, self.hash, (until, number));
+        let one = (until, number);
+        if self.is_new {
+            insert(&mut self.customers, self.hash, one);
+        } else {
+            note(&mut self.customers, self.hash, one);
+        }
     }
 }
 
@@ -173,7 +183,11 @@ fn note(customers: &mut HashTable<Customer>, hash: u64, one: (Moment, u64)) {
     if let Some(found) = customers.find_mut(hash, |it| it.hash == hash) {
         found.open.insert(one);
     } else {
-        let open = Open::Few(SmallVec::from_iter([one]));
-        customers.insert_unique(hash, Customer { hash, open }, |it| it.hash);
+        insert(customers, hash, one);
     }
+}
+
+fn insert(customers: &mut HashTable<Customer>, hash: u64, one: (Moment, u64)) {
+    let open = Open::Few(SmallVec::from_buf_and_len([one; 2], 1));
+    customers.insert_unique(hash, Customer { hash, open }, |it| it.hash);
 }

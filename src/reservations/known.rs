@@ -109,8 +109,13 @@ impl Known {
         mut forget: impl FnMut(&Entry, bool) -> Fate,
     ) {
         let mut slots = self.shelf(number).lock();
-        let place = slots.place_of(number, self.stride()).unwrap_or_else(|place| place);
-        slots.rows.insert(place, Slot { number, due, entry });
+        let slot = Slot { number, due, entry };
+        if slots.rows.back().is_none_or(|last| last.number < number) {
+            slots.rows.push_back(slot);
+        } else {
+            let place = slots.place_of(number, self.stride()).unwrap_or_else(|place| place);
+            slots.rows.insert(place, slot);
+        }
         drop(slots);
         self.count.fetch_add(1, Ordering::Relaxed);
         self.forget_some(number, now, &mut forget);

@@ -252,41 +252,58 @@ impl Policy {
         })
     }
 
-    /// What is noted of a hold in a cell, before it was written, that leaves this reading.
-    pub(in crate::counters) fn facts_of_hold(
+    /// Judges a cost that is to be held by a cell of two words, and moves the reading on where it
+    /// fits. Returns whether it does, and what is noted of the hold. `None` where the cell is not
+    /// one that holds the event, or has no room, and of what holds nothing.
+    #[inline]
+    pub(in crate::counters) fn hold_narrow(
         &self,
-        before: Cell<'_>,
-        after: &Reading,
+        cell: &Cell<'_>,
         at: &At,
-    ) -> HoldFacts {
-        with_policy!(self, A(algorithm) => HoldFacts {
-            committed: A::committed(&algorithm.read(before, at)).map(|it| Reading::of::<A>(&it)),
-            since: algorithm.taken_at(at),
-            period: A::period(&after.state::<A>()).map_or(0, |period| period.start),
+        cost: Cost,
+        reading: &mut Reading,
+    ) -> Option<(bool, HoldFacts)> {
+        with_policy!(self, A(algorithm) => {
+            if !A::HOLDS || !is_narrow::<A>() || !algorithm.holds(*cell, at) {
+                return None;
+            }
+            let before = algorithm.read(*cell, at);
+            let mut state = before;
+            let fits = !cost.counts || algorithm.charge_if_fits(&mut state, cost, at);
+            *reading = Reading::of::<A>(&state);
+            let has_room =
+                A::LAYOUT == Layout::Pair || A::pack(&state).fit(A::LAYOUT, cell.words);
+            let facts = HoldFacts {
+                committed: A::committed(&before).map(|it| Reading::of::<A>(&it)),
+                since: algorithm.taken_at(at),
+                period: A::period(&state).map_or(0, |period| period.start),
+            };
+            has_room.then_some((fits, facts))
         })
     }
 
-    /// What a cell of two words says, where it is one that holds the event.
+    /// What a cell of two words says, where it is one that holds the event and of what can be held.
     pub(in crate::counters) fn read_narrow(&self, cell: &Cell<'_>, at: &At) -> Option<Reading> {
         with_policy!(self, A(algorithm) => {
-            let is_it = is_narrow::<A>() && algorithm.holds(*cell, at);
+            let is_it = A::HOLDS && is_narrow::<A>() && algorithm.holds(*cell, at);
             is_it.then(|| Reading::of::<A>(&algorithm.read(*cell, at)))
         })
     }
 
-    /// What a cell of two words says after a commit, where it is one that holds the event in the
-    /// period of the hold, and that takes events still; and whether what was charged beyond the
-    /// hold fits. `None` where it has no room for that.
+    /// Reads what a cell of two words says after a commit, where it is one that holds the event in
+    /// the period of the hold, and that takes events still. Returns whether what was charged beyond
+    /// the hold fits; `None` where the cell has no room for that.
     #[inline]
     pub(in crate::counters) fn settle_narrow(
         &self,
         cell: &Cell<'_>,
         at: &At,
         settlement: &Settlement<'_>,
-    ) -> Option<(Reading, bool)> {
+        reading: &mut Reading,
+    ) -> Option<bool> {
         with_policy!(self, A(algorithm) => {
             let Settlement { period, committed, beyond, used, left, .. } = *settlement;
-            if !is_narrow::<A>() || !algorithm.holds(*cell, at) {
+            if !A::HOLDS || !is_narrow::<A>() || !algorithm.holds(*cell, at) {
                 return None;
             }
             let (mut state, mut fits) = (algorithm.read(*cell, at), true);
@@ -312,7 +329,8 @@ impl Policy {
                 algorithm.give_back(&mut state, &back, at);
             }
             let has_room = A::LAYOUT == Layout::Pair || A::pack(&state).fit(A::LAYOUT, cell.words);
-            has_room.then(|| (Reading::of::<A>(&state), fits))
+            *reading = Reading::of::<A>(&state);
+            has_room.then_some(fits)
         })
     }
 

@@ -36,7 +36,7 @@ impl Charge {
         let cost = self.cost().units;
         match (words, i64::try_from(cost)) {
             ([a, b, 0, 0], Ok(cost)) => {
-                out.extend([head, cost.cast_unsigned(), a, b]);
+                out.extend_from_slice(&[head, cost.cast_unsigned(), a, b]);
             }
             (words, _) => {
                 let Wide(cost) = cost.into();

@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
-use super::{HeldIn, Holding, Settling};
-use crate::counters::algorithms::{HoldFacts, Passed, Reading, Settlement, Take};
+use super::{Held, HeldIn, Holding, Settling};
+use crate::counters::algorithms::{Passed, Reading, Settlement, Take};
 use crate::counters::cell::Cell;
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::row::Row;
@@ -21,7 +21,7 @@ use crate::counters::table::Table;
 use crate::counters::table::charge::{Charge, next_of};
 use crate::counters::table::locked::{FewRows, Locked, OneRow, RowPlace};
 use crate::counters::table::request::{Commit, Committed, Request, RowAddresses, Stale, Verdict};
-use crate::counters::table::shard::held::{HeldRow, HoldKey, OneHold, Part};
+use crate::counters::table::shard::held::{HeldRow, HoldKey, OneHold};
 use crate::counters::table::upkeep::look_at_held;
 use crate::counters::time::{At, Moment};
 use crate::rules::{Cost, Enforcement, Units};
@@ -140,18 +140,24 @@ impl Task for Hold<'_, '_> {
         let Self { table, request, verdict, holding } = self;
         verdict.at.begin(table, request, locked)?;
         let Verdict { at, allowed, charges, held: said, .. } = verdict;
-        if judge_all(request.counters, at, charges, locked).is_none() {
+        let (counters, at) = (request.counters, &*at);
+        holding.until = Moment(at.now.0.saturating_add(holding.lasting.unwrap_or(0)));
+        let key = holding.key();
+        let mut noting =
+            Noting { counters, at, key, held: &mut holding.held, ones: SmallVec::new() };
+        let (mut rest, rows) = (charges.iter_mut(), request.rows.len());
+        let mut judge = |row: u32| noting.judge(row, locked.place_at(row)?, &mut rest);
+        let is_straight = (0_u32..).take(rows).all(|row| judge(row).is_some());
+        if !is_straight || rest.len() > 0 {
+            holding.held = Held::default();
             return Ok(false);
         }
-        let lasting = holding.lasting.unwrap_or(0);
-        holding.until = Moment(at.now.0.saturating_add(lasting));
         *allowed = true;
         said.clear();
         let mut rest = charges.iter_mut();
-        let mut noting = Noting { table, request, at, holding, said };
-        for row in (0_u32..).take(locked.len()) {
+        for (row, one) in (0_u32..).zip(noting.ones) {
             if let Some(place) = locked.place_at(row) {
-                noting.write(row, place, &mut rest);
+                write_held((table, counters, at), (row, place, one), &mut rest, said);
             }
         }
         finish(table, request, at, locked);
@@ -159,49 +165,101 @@ impl Task for Hold<'_, '_> {
     }
 }
 
-/// Judges all charges of a new hold. `None` where that is not for this path, or one is refused.
-fn judge_all<const N: usize>(
-    counters: &CounterSet,
-    at: &At,
-    charges: &mut [Charge],
-    locked: &mut FewRows<'_, N>,
-) -> Option<()> {
-    let mut rest = charges.iter_mut();
-    for row in (0_u32..).take(locked.len()) {
-        let RowPlace { hash, key, slot, shard } = locked.place_at(row)?;
+/// What is noted of a new hold while it is judged.
+struct Noting<'n> {
+    counters: &'n CounterSet,
+    at: &'n At,
+    key: HoldKey,
+    held: &'n mut Held,
+    /// What it holds of each row.
+    ones: SmallVec<[Box<OneHold>; ROWS]>,
+}
+
+impl Noting<'_> {
+    /// Judges the charges of a row, which are the next, each by the cell where it lies. Their
+    /// readings move on, and nothing is written. `None` where that is not for this path, or one is
+    /// refused.
+    fn judge(
+        &mut self,
+        index: u32,
+        RowPlace { hash, key, slot, shard }: RowPlace<'_, '_>,
+        rest: &mut IterMut<'_, Charge>,
+    ) -> Option<()> {
+        let Self { counters, at, .. } = *self;
         if shard.first_expiry(hash, key).is_some_and(|first| first <= at.now) {
             return None;
         }
-        let cells = shard.row(slot);
-        let mut hint = cells.first_cell();
-        while let Some(charge) = next_of(&mut rest, row) {
+        let mut one = shard.new_one(slot, self.key, at);
+        let row = shard.row(slot);
+        let (mut place, mut hint) = (None, row.first_cell());
+        while let Some(charge) = next_of(rest, index) {
             let counter = counters.counter(charge.rule)?;
-            judge(counter, charge, cells, &mut hint, at).then_some(())?;
+            if !charge.judges() || counter.took_over() {
+                return None;
+            }
+            let (number, cost, reading) = (counter.number(), charge.cost(), &mut charge.reading);
+            let (cell, (fits, facts)) = find(row, number, &mut hint, |cell| {
+                counter.policy.hold_narrow(&cell, at, cost, reading)
+            })?;
+            if !fits {
+                return None;
+            }
+            let cell = cell.filter(|_| cost.counts);
+            charge.passed(Passed { fits, counts: cost.counts, is_known: true, cell });
+            if cell.is_some() && cost.units > 0 {
+                let held = &mut *self.held;
+                let place = *place.get_or_insert_with(|| held.place(HeldIn::of_key(hash, key)));
+                held.push(place, counter.lineage(), cost.units);
+                one.add(number, cost.units, facts);
+            }
         }
+        self.ones.push(one);
+        Some(())
     }
-    (rest.len() == 0).then_some(())
 }
 
-/// Judges a charge by the cell where it lies, and moves the reading on where it counts. `false`
-/// where that is not for this path.
-fn judge(counter: &Counter, charge: &mut Charge, row: Row<'_>, hint: &mut usize, at: &At) -> bool {
-    if !charge.judges() || counter.took_over() || !counter.policy.holds() {
-        return false;
+/// Writes what was judged of a row, and keeps of whom it is.
+fn write_held(
+    (table, counters, at): (&Table, &CounterSet, &At),
+    (index, RowPlace { hash, key, slot, shard }, one): (u32, RowPlace<'_, '_>, Box<OneHold>),
+    rest: &mut IterMut<'_, Charge>,
+    said: &mut Vec<(u32, Units)>,
+) {
+    let mut others = shard.take_held(hash, key);
+    if let Some(held) = &mut others {
+        held.add(&one);
     }
-    let (cost, reading) = (charge.cost(), &mut charge.reading);
-    if !cost.counts {
-        let found = find(row, counter.number(), hint, |cell| {
-            counter.policy.read_narrow(&cell, at).map(|read| *reading = read)
-        });
-        charge.passed(Passed { fits: true, counts: false, is_known: true, cell: None });
-        return found.is_some();
+    let mut cells = shard.row_mut(slot);
+    let mut hint = cells.as_row().first_cell();
+    while let Some(charge) = next_of(rest, index) {
+        let Some(counter) = counters.counter(charge.rule) else { continue };
+        let (number, units) = (counter.number(), charge.cost().units);
+        if let Some(cell) = charge.cell.filter(|_| charge.is_passed()) {
+            let cell = cell.get() as usize;
+            cells.put(cell, &charge.reading.words());
+            if units > 0 {
+                cells.mark_held_at(cell, &mut hint, number, true);
+            }
+            charge.wrote();
+            if units > 0 && others.is_none() {
+                said.push((charge.rule, units));
+            }
+        }
+        if let Some(held) = &others {
+            let held = held.counter(number, period_of(&charge.reading));
+            said.extend(held.map(|held| (charge.rule, held.held)));
+        }
     }
-    let found = find(row, counter.number(), hint, |cell| {
-        counter.policy.charge_narrow(&cell, at, cost, reading)
-    });
-    let Some((cell, fits)) = found else { return false };
-    charge.passed(Passed::in_cell(cell, fits));
-    fits
+    for _ in 0..LOOKS {
+        look_at_held(table, shard, counters, at);
+    }
+    match others {
+        Some(held) => {
+            shard.hold(held);
+            shard.spare_one(one);
+        }
+        None => shard.hold_one(one),
+    }
 }
 
 /// Looks after the shards.
@@ -209,94 +267,6 @@ fn finish(table: &Table, request: &Request<'_, '_>, at: &At, locked: &mut (impl 
     locked.each_shard(|shard| table.sweep_step(shard, request.counters, at, false));
     if let Some(shard) = locked.first_shard() {
         shard.paths.straight = shard.paths.straight.wrapping_add(1);
-    }
-}
-
-/// Writes what was judged, and notes of whom it is.
-struct Noting<'n, 's, 'e> {
-    table: &'n Table,
-    request: &'n Request<'s, 'e>,
-    at: &'n At,
-    holding: &'n mut Holding,
-    said: &'n mut Vec<(u32, Units)>,
-}
-
-impl Noting<'_, '_, '_> {
-    /// Does so of the charges of a row, which are the next.
-    fn write(
-        &mut self,
-        index: u32,
-        RowPlace { hash, key, slot, shard }: RowPlace<'_, '_>,
-        rest: &mut IterMut<'_, Charge>,
-    ) {
-        let (counters, at) = (self.request.counters, self.at);
-        let mut taken = match shard.take_held(hash, key) {
-            Some(row) => Taken::Many(row),
-            None => Taken::One(shard.new_one(hash, key, self.holding.key(), at)),
-        };
-        let (mut place, mut hint) = (None, shard.row(slot).first_cell());
-        while let Some(charge) = next_of(rest, index) {
-            let Some(counter) = counters.counter(charge.rule) else { continue };
-            let units = charge.cost().units;
-            if let Some(cell) = charge.cell.filter(|_| charge.is_passed()) {
-                let cell = cell.get() as usize;
-                if units > 0 {
-                    let held = &mut self.holding.held;
-                    let own = || HeldIn::of_key(hash, key);
-                    let place = *place.get_or_insert_with(|| held.place(own()));
-                    held.push(place, counter.lineage(), units);
-                    let before = shard.row(slot).narrow_at(counter.number(), cell);
-                    self.note(&mut taken, counter, charge, before);
-                }
-                let mut cells = shard.row_mut(slot);
-                cells.put(cell, &charge.reading.words());
-                if units > 0 {
-                    cells.mark_held_at(cell, &mut hint, counter.number(), true);
-                }
-                charge.wrote();
-            }
-            if let Taken::Many(held) = &taken {
-                let held = held.counter(counter.number(), period_of(&charge.reading));
-                self.said.extend(held.map(|held| (charge.rule, held.held)));
-            }
-        }
-        match taken {
-            Taken::Many(held) => shard.hold(held),
-            Taken::One(held) => shard.hold_one(held),
-            Taken::Nothing => {}
-        }
-        for _ in 0..LOOKS {
-            look_at_held(self.table, shard, counters, at);
-        }
-    }
-
-    /// Notes what is held of a counter.
-    fn note(
-        &mut self,
-        taken: &mut Taken,
-        counter: &Counter,
-        charge: &Charge,
-        before: Option<Cell<'_>>,
-    ) {
-        let at = self.at;
-        let Some(before) = before else { return };
-        let HoldFacts { committed, since, period } =
-            counter.policy.facts_of_hold(before, &charge.reading, at);
-        let (number, units) = (counter.number(), charge.cost().units);
-        match taken {
-            Taken::Nothing => {}
-            Taken::One(one) => {
-                one.add(number, period, Take { taken: since, units }, committed);
-                self.said.push((charge.rule, units));
-            }
-            Taken::Many(held) => {
-                if let Some(of) = held.counter_or_new(number, period, || committed) {
-                    let mut part = Part::new(at);
-                    part.take(since, units);
-                    of.put(self.holding.key(), part, units);
-                }
-            }
-        }
     }
 }
 
@@ -324,7 +294,7 @@ impl Known {
         while let Some(charge) = next_of(charges, index) {
             let counter = counters.counter(charge.rule)?;
             let policy = &counter.policy;
-            if !charge.judges() || counter.took_over() || !policy.holds() {
+            if !charge.judges() || counter.took_over() {
                 return None;
             }
             let (full, reading) = (charge.cost(), &mut charge.reading);
@@ -348,20 +318,17 @@ impl Known {
                     None => None,
                 },
             };
-            let found = find(row, counter.number(), &mut hint, |cell| {
+            let (cell, fits) = find(row, counter.number(), &mut hint, |cell| {
                 if let Some(settlement) = &settlement {
-                    return policy.settle_narrow(&cell, at, settlement);
+                    return policy.settle_narrow(&cell, at, settlement, reading);
                 }
-                let read = policy.read_narrow(&cell, at)?;
-                let is_it = !full.counts && !policy.is_too_late(&read, at);
-                is_it.then_some((read, true))
-            });
-            let (cell, (after, fits)) = found?;
+                *reading = policy.read_narrow(&cell, at)?;
+                (!full.counts && !policy.is_too_late(reading, at)).then_some(true)
+            })?;
             // One on trial counts nothing beyond the hold that it would not let in.
             if !fits && counter.enforcement == Enforcement::Shadow {
                 return None;
             }
-            *reading = after;
             let cell = cell.filter(|_| settlement.is_some());
             if let Some(Settlement { beyond, .. }) = settlement {
                 self.is_overrun |= beyond.counts;
@@ -400,13 +367,17 @@ impl Task for Settle<'_, '_, '_, '_> {
         let mut rest = charges.iter_mut();
         let mut judge = |row: u32| {
             let RowPlace { hash, key: of, slot, shard } = locked.place_at(row)?;
-            if shard.first_expiry(hash, of).is_some_and(|first| first <= at.now) {
+            let (first, taken) = match shard.take_one(hash, key) {
+                Some(one) => (one.key.0, Taken::One(one)),
+                None => match shard.take_held(hash, of) {
+                    Some(held) => (held.expires_at, Taken::Many(held)),
+                    None => (Moment::MAX, Taken::Nothing),
+                },
+            };
+            known.taken.push(taken);
+            if first <= at.now {
                 return None;
             }
-            known.taken.push(match shard.take_one(hash, key) {
-                Some(one) => Taken::One(one),
-                None => shard.take_held(hash, of).map_or(Taken::Nothing, Taken::Many),
-            });
             known.judge((counters, at, key), (row, shard.row(slot)), &mut rest)
         };
         let rows = request.rows.len();

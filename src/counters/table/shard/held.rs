@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::{RowSlot, Shard};
 pub(in crate::counters::table) use crate::counters::algorithms::Take;
-use crate::counters::algorithms::{Expiring, Policy, Reading};
+use crate::counters::algorithms::{Expiring, HoldFacts, Policy, Reading};
 use crate::counters::cell::Wide;
 use crate::counters::row::{Row, RowKey, key_of_words};
 use crate::counters::time::{At, Moment};
@@ -36,7 +36,7 @@ pub(in crate::counters::table) struct OneHold {
     hash: u64,
     group: u32,
     row_key: SmallVec<[u64; 4]>,
-    key: HoldKey,
+    pub(in crate::counters::table) key: HoldKey,
     second: i64,
     event: Moment,
     parts: SmallVec<[OnePart; 4]>,
@@ -66,14 +66,9 @@ impl Default for OneHold {
 }
 
 impl OneHold {
-    pub(in crate::counters::table) fn add(
-        &mut self,
-        number: u32,
-        period: i64,
-        Take { taken, units }: Take,
-        committed: Option<Reading>,
-    ) {
-        self.parts.push(OnePart { number, period, taken, units: units.into(), committed });
+    pub(in crate::counters::table) fn add(&mut self, number: u32, units: Units, facts: HoldFacts) {
+        let (HoldFacts { committed, since: taken, period }, units) = (facts, units.into());
+        self.parts.push(OnePart { number, period, taken, units, committed });
     }
 
     pub(in crate::counters::table) fn part(&self, number: u32) -> Option<&OnePart> {
@@ -90,16 +85,11 @@ impl OneHold {
 
     /// The same as any row.
     fn into_row(self: Box<Self>) -> HeldRow {
-        let Self { hash, group, row_key, key, second, event, parts } = *self;
-        let counter = |part: OnePart| {
-            let take = part.take();
-            let mut held = HeldCounter::new(part.number, part.period, part.committed);
-            let takes = SmallVec::from_elem(take, 1);
-            held.put(key, Part { units: take.units, second, event, takes }, take.units);
-            held
-        };
-        let counters = parts.into_iter().map(counter).collect();
-        HeldRow { hash, group, key: row_key, expires_at: key.0, counters }
+        let (key, counters) = (self.row_key.clone(), Vec::with_capacity(self.parts.len()));
+        let (hash, group, expires_at) = (self.hash, self.group, self.key.0);
+        let mut row = HeldRow { hash, group, key, expires_at, counters };
+        row.add(&self);
+        row
     }
 }
 
@@ -110,7 +100,7 @@ pub(in crate::counters::table) struct HeldRow {
     group: u32,
     key: SmallVec<[u64; 4]>,
     /// When the first hold expires.
-    expires_at: Moment,
+    pub(in crate::counters::table) expires_at: Moment,
     pub(in crate::counters::table) counters: Vec<HeldCounter>,
 }
 
@@ -380,23 +370,29 @@ impl HeldRow {
 
     /// What is held of a counter in a period, of which nothing was so far: then beside what it says
     /// without holds.
-    pub(in crate::counters::table) fn counter_or_new(
+    fn counter_or_new(
         &mut self,
         number: u32,
         period: i64,
-        committed: impl FnOnce() -> Option<Reading>,
+        committed: Option<Reading>,
     ) -> Option<&mut HeldCounter> {
         let known = self.counters.iter().position(|held| held.is(number, period));
         let place = known.unwrap_or_else(|| {
-            self.counters.push(HeldCounter::new(number, period, committed()));
+            self.counters.push(HeldCounter::new(number, period, committed));
             self.counters.len().saturating_sub(1)
         });
         self.counters.get_mut(place)
     }
 
-    /// Whether a hold has expired.
-    pub(in crate::counters::table) fn has_expired(&self, now: Moment) -> bool {
-        self.expires_at <= now
+    /// Adds what another reservation holds.
+    pub(in crate::counters::table) fn add(&mut self, one: &OneHold) {
+        let OneHold { key, second, event, .. } = *one;
+        for part in &one.parts {
+            if let Some(of) = self.counter_or_new(part.number, part.period, part.committed) {
+                let (units, takes) = (part.units.get(), SmallVec::from_elem(part.take(), 1));
+                of.put(key, Part { units, second, event, takes }, units);
+            }
+        }
     }
 
     pub(in crate::counters::table) fn hash(&self) -> u64 {
@@ -494,18 +490,20 @@ impl Shard {
         }
     }
 
-    /// What one reservation alone holds of a row: nothing so far.
+    /// What one reservation alone holds of the row in a slot: nothing so far.
     pub(in crate::counters::table) fn new_one(
         &mut self,
-        hash: u64,
-        row_key: RowKey<'_>,
+        slot: RowSlot,
         key: HoldKey,
         at: &At,
     ) -> Box<OneHold> {
         let spare = self.held.as_deref_mut().and_then(|held| held.spare.take());
         let mut one = spare.unwrap_or_default();
-        (one.hash, one.key, one.second, one.event) = (hash, key, at.second, at.event);
-        (one.group, one.row_key) = row_key.identity();
+        let row = self.row(slot);
+        let (group, words) = row.identity();
+        (one.hash, one.group, one.key) = (row.hash(), group, key);
+        (one.second, one.event) = (at.second, at.event);
+        one.row_key = SmallVec::from_slice(words);
         one.parts.clear();
         one
     }
@@ -517,12 +515,13 @@ impl Shard {
         }
     }
 
-    /// The same of what one reservation alone holds of it.
+    /// Keeps what one reservation alone holds of a row: nothing where that is nothing.
     pub(in crate::counters::table) fn hold_one(&mut self, one: Box<OneHold>) {
-        if !one.parts.is_empty() {
-            let ones = &mut self.held.get_or_insert_default().ones;
-            ones.insert_unique(one.hash, one, |one| one.hash);
+        if one.parts.is_empty() {
+            return self.spare_one(one);
         }
+        let ones = &mut self.held.get_or_insert_default().ones;
+        ones.insert_unique(one.hash, one, |one| one.hash);
     }
 
     /// Whether something of some row may be held.
@@ -541,7 +540,7 @@ impl Shard {
         let HeldRows { rows, ones, cursor, one_cursor, .. } = self.held.as_deref_mut()?;
         let row = match next_of(ones, one_cursor, |one| one.key.0 <= now, |one| one.hash) {
             Some(one) => one.into_row(),
-            None => next_of(rows, cursor, |row| row.has_expired(now), |row| row.hash)?,
+            None => next_of(rows, cursor, |row| row.expires_at <= now, |row| row.hash)?,
         };
         let slot = self.slot_of(&row);
         Some((row, slot))
