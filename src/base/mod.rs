@@ -10,6 +10,7 @@ pub(crate) mod ids;
 pub(crate) mod progress;
 pub(crate) mod query_setters;
 pub(crate) mod reading;
+pub(crate) mod sketch;
 pub(crate) mod suggest;
 pub(crate) mod text;
 pub(crate) mod words;

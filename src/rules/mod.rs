@@ -29,7 +29,8 @@ pub use self::condition::Condition;
 pub use self::error::{RuleProblem, RuleSetError};
 pub use self::key::RuleKey;
 pub use self::meter::{
-    Aggregation, EventFilter, Meter, MeterField, MeterFieldParseError, MeterUpdate,
+    Aggregation, AggregationParseError, EventFilter, Meter, MeterField, MeterFieldParseError,
+    MeterUpdate,
 };
 pub use self::metric::{Metric, MetricParseError, MetricValue};
 pub use self::modes::{Algorithm, Enforcement, OnMissing, Overflow};
@@ -41,6 +42,8 @@ pub use self::rule_set::RuleSet;
 pub use self::sync::{FieldChange, RuleChange, SyncOptions, SyncReport};
 pub use self::threshold::Threshold;
 pub use self::window::{Window, WindowParseError};
+
+pub use crate::base::sketch::{Percentile, PercentileError};
 
 pub(crate) use self::condition::Filter;
 pub(crate) use self::declared::merge_declared;

@@ -517,6 +517,7 @@ fn unsuited(rule: &Rule, aggregation: Aggregation) -> Option<&'static str> {
         ),
         Aggregation::Min => Some("an event can only lower a `min`, so no limit would refuse it"),
         Aggregation::Avg => Some("an `avg` is used up by no event: the next may lower it again"),
+        Aggregation::Percentile(_) => Some("a percentile is used up by no event"),
         Aggregation::Unique if drains => Some(
             "different values are not used up and do not drain: only quotas by the calendar or \
              for all time count them",

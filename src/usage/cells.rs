@@ -3,7 +3,8 @@
 use smallvec::SmallVec;
 
 use crate::base::clock::Timestamp;
-use crate::base::codec::{Codec, Malformed, Reader, put_signed, put_varint};
+use crate::base::codec::{Codec, Malformed, Reader, put_list, put_signed, put_varint};
+use crate::base::sketch::{Key, Sketch};
 use crate::event::bounds::MAX_AMOUNT;
 
 /// What a cell is about. The first are what the fixed sums carry over, in their order.
@@ -21,6 +22,8 @@ pub(crate) enum Fold {
     Max,
     /// The one of the latest timestamp; of several, the one recorded last.
     Latest,
+    /// How many there are of each size.
+    Sketch,
 }
 
 // The bounds of events say why no sum passes its type: so many events, each of the largest amount,
@@ -45,12 +48,17 @@ impl Wide {
     }
 }
 
+/// Stands before the key of a value that is taken out of a sketch; no key comes near to it.
+const TAKEN_OUT: i128 = 1 << 32;
+
 /// One value of a row: a fold of the events that have it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cell {
+    /// Of a sketch: the key of the event's value, where it is an event's.
     value: Wide,
     /// Of a latest value: the nanoseconds of its timestamp, and its ordinal in the log.
     at: Wide,
+    /// Of a sketch of a row: its place among them.
     ordinal: u64,
     pub(super) column: Column,
     pub(super) fold: Fold,
@@ -85,7 +93,23 @@ impl Cell {
         (Timestamp::from_unix_nanos(self.at.get()), self.ordinal)
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// What takes an event's cell out of a row again; `None` where nothing that is added can.
+    pub(super) fn opposite(&self) -> Option<Self> {
+        let value = match self.fold {
+            Fold::Sum | Fold::Count => self.value().saturating_neg(),
+            Fold::Sketch => TAKEN_OUT.saturating_add(self.value()),
+            Fold::Min | Fold::Max | Fold::Latest => return None,
+        };
+        Some(Self::new(self.column, self.fold, value))
+    }
+
+    /// The place of its sketch.
+    fn place(&self) -> usize {
+        usize::try_from(self.ordinal).unwrap_or(usize::MAX)
+    }
+
+    /// Merges a cell of the same column, which is beside the other sketches.
+    fn merge(&mut self, other: &Self, sketches: &mut Sketches, others: &[Sketch]) {
         let (mine, new) = (self.value.get(), other.value.get());
         let kept = match self.fold {
             Fold::Sum | Fold::Count => {
@@ -102,24 +126,88 @@ impl Cell {
                 (self.at, self.ordinal) = (other.at, other.ordinal);
                 new
             }
+            Fold::Sketch => return sketches.merge(self.place(), other, others),
         };
         self.value = Wide::new(kept);
     }
 }
 
+/// The sketches of a row, by the places that their cells say; rows without one take a word for it.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::box_collection, reason = "rows that have cells are many, and few have a sketch")]
+struct Sketches(Option<Box<Vec<Sketch>>>);
+
+impl Sketches {
+    fn as_slice(&self) -> &[Sketch] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds an event's value to the sketch in a place, or the sketch of another row.
+    fn merge(&mut self, place: usize, cell: &Cell, others: &[Sketch]) {
+        let known = self.0.get_or_insert_default().get_mut(place);
+        match (known, others.get(cell.place())) {
+            (Some(known), Some(other)) => known.merge(other),
+            (Some(known), None) if cell.value() > TAKEN_OUT / 2 => {
+                known.remove_key(Key::of_number(cell.value().saturating_sub(TAKEN_OUT)));
+            }
+            (Some(known), None) => known.add_key(Key::of_number(cell.value())),
+            (None, _) => {}
+        }
+    }
+
+    /// The cell with a new sketch of its own.
+    #[cold]
+    fn push(&mut self, cell: Cell, others: &[Sketch]) -> Cell {
+        let sketches = self.0.get_or_insert_default();
+        let place = sketches.len();
+        sketches.push(Sketch::new());
+        self.merge(place, &cell, others);
+        let value = Wide([0; 2]);
+        Cell { value, at: value, ordinal: u64::try_from(place).unwrap_or(u64::MAX), ..cell }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    cells: SmallVec<[Cell; 2]>,
+    sketches: Sketches,
+}
+
 /// The cells of a row by column; most rows have none, and take one word for that.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cells(Option<Box<SmallVec<[Cell; 2]>>>);
+pub(super) struct Cells(Option<Box<Kept>>);
+
+/// Cells that are to be merged, in the order of their columns, each of which comes once: those of a
+/// row with its sketches, or an event's, of which those of a sketch have the key of a value.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct NewCells<'a> {
+    pub(super) cells: &'a [Cell],
+    sketches: &'a [Sketch],
+}
+
+impl<'a> NewCells<'a> {
+    #[inline]
+    pub(super) fn of_event(cells: &'a [Cell]) -> Self {
+        Self { cells, sketches: &[] }
+    }
+
+    /// Those before a column, and the others.
+    pub(super) fn split_before(self, column: Column) -> (&'a [Cell], Self) {
+        let place = self.cells.partition_point(|cell| cell.column < column);
+        let (before, cells) = self.cells.split_at_checked(place).unwrap_or((self.cells, &[]));
+        (before, Self { cells, ..self })
+    }
+}
 
 impl Cells {
-    /// Merges cells that are in the order of their columns, each of which comes once. However many
-    /// cells there are, those that come cost a search each, of no more steps than the digits of
-    /// how many lie between them, and one pass over all where some are new.
-    pub(super) fn merge(&mut self, cells: &[Cell]) {
+    /// Merges cells. However many cells there are, those that come cost a search each, of no more
+    /// steps than the digits of how many lie between them, and one pass over all where some are
+    /// new. A sketch costs its buckets.
+    pub(super) fn merge(&mut self, NewCells { cells, sketches: others }: NewCells<'_>) {
         if cells.is_empty() {
             return;
         }
-        let known = self.0.get_or_insert_default();
+        let Kept { cells: known, sketches } = &mut **self.0.get_or_insert_default();
         let (mut from, before) = (0, known.len());
         for cell in cells {
             // Cells of the same events come in the same order: mostly it is the next one.
@@ -133,13 +221,14 @@ impl Cells {
                 Ok(index) => {
                     from = from.saturating_add(index);
                     if let Some(known) = known.get_mut(from) {
-                        known.merge(cell);
+                        known.merge(cell, sketches, others);
                     }
                     from = from.saturating_add(1);
                 }
                 Err(index) => {
                     from = from.saturating_add(index);
-                    known.push(*cell);
+                    let is_sketch = cell.fold == Fold::Sketch;
+                    known.push(if is_sketch { sketches.push(*cell, others) } else { *cell });
                 }
             }
         }
@@ -150,23 +239,70 @@ impl Cells {
         }
     }
 
-    pub(super) fn as_slice(&self) -> &[Cell] {
-        self.0.as_deref().map_or(&[], |cells| cells)
+    /// All of them, to be merged into others.
+    #[inline]
+    pub(super) fn as_new(&self) -> NewCells<'_> {
+        self.0.as_deref().map_or_else(NewCells::default, |Kept { cells, sketches }| NewCells {
+            cells,
+            sketches: sketches.as_slice(),
+        })
     }
 
-    /// Takes out the cell of a column.
+    pub(super) fn as_slice(&self) -> &[Cell] {
+        self.as_new().cells
+    }
+
+    /// The sketch of a column.
+    pub(super) fn sketch(&self, column: Column) -> Option<&Sketch> {
+        let NewCells { cells, sketches } = self.as_new();
+        let cell = cells.iter().find(|cell| cell.column == column && cell.fold == Fold::Sketch)?;
+        sketches.get(cell.place())
+    }
+
+    /// How much there is to merge: the cells, and the buckets of sketches.
+    pub(super) fn size(&self) -> usize {
+        let NewCells { cells, sketches } = self.as_new();
+        sketches.iter().map(Sketch::buckets).fold(cells.len(), usize::saturating_add)
+    }
+
+    /// Takes out the cell of a column, which has no sketch.
     pub(super) fn take(&mut self, column: Column) -> Option<Cell> {
-        let cells = self.0.as_mut()?;
+        let cells = &mut self.0.as_mut()?.cells;
         let index = cells.iter().position(|cell| cell.column == column)?;
         Some(cells.remove(index))
     }
 
     /// Keeps only those whose columns have these folds.
     pub(super) fn retain(&mut self, folds: &[Option<Fold>]) {
-        if let Some(cells) = &mut self.0 {
-            cells.retain(|cell| folds.get(cell.column as usize) == Some(&Some(cell.fold)));
+        let NewCells { cells, sketches } = self.as_new();
+        let is_kept = |cell: &&Cell| folds.get(cell.column as usize) == Some(&Some(cell.fold));
+        let kept: SmallVec<[Cell; 2]> = cells.iter().filter(is_kept).copied().collect();
+        if kept.len() < cells.len() {
+            let mut all = Self::default();
+            all.merge(NewCells { cells: &kept, sketches });
+            *self = all;
         }
-        self.0.take_if(|cells| cells.is_empty());
+    }
+
+    /// Appends them behind their number.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let NewCells { cells, sketches } = self.as_new();
+        put_list(out, cells.iter(), |cell, out| {
+            cell.encode(out);
+            if cell.fold == Fold::Sketch {
+                sketches.get(cell.place()).unwrap_or(&Sketch::new()).encode(out);
+            }
+        });
+    }
+
+    /// Adds what [`encode`](Self::encode) appended.
+    pub(super) fn decode(&mut self, from: &mut Reader<'_>) -> Result<(), Malformed> {
+        for _ in 0..from.length("cells")? {
+            let cell = Cell::decode(from)?;
+            let sketch = if cell.fold == Fold::Sketch { Some(Sketch::decode(from)?) } else { None };
+            self.merge(NewCells { cells: &[cell], sketches: sketch.as_slice() });
+        }
+        Ok(())
     }
 }
 
@@ -258,11 +394,12 @@ impl Fold {
             Self::Min => 2,
             Self::Max => 3,
             Self::Latest => 4,
+            Self::Sketch => 5,
         }
     }
 
     fn of_number(number: u8) -> Option<Self> {
-        let all = [Self::Sum, Self::Count, Self::Min, Self::Max, Self::Latest];
+        let all = [Self::Sum, Self::Count, Self::Min, Self::Max, Self::Latest, Self::Sketch];
         all.get(usize::from(number)).copied()
     }
 }

@@ -11,6 +11,7 @@ use super::row::{Addend, FIRST_COLUMN, FIXED};
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Malformed, Reader, put_text, put_varint};
 use crate::base::format::Version;
+use crate::base::sketch::Key;
 use crate::event::{Dimension, ValueName};
 use crate::log::Dropped;
 
@@ -309,7 +310,11 @@ impl Columns {
     ) {
         for Tracked { value, fold, column, .. } in &self.tracked {
             let Some(amount) = event.amount(value) else { continue };
-            let amount = if *fold == Fold::Count { 1 } else { amount.millionths() };
+            let amount = match fold {
+                Fold::Count => 1,
+                Fold::Sketch => Key::of(amount.millionths()).number(),
+                _ => amount.millionths(),
+            };
             cells.push(Cell::new(*column, *fold, amount).at(at, ordinal));
         }
     }

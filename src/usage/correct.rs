@@ -1,16 +1,17 @@
 //! Taking an event out of the sums again.
 //!
-//! Sums and numbers take it with the opposite sign, in the rows that have it. The highest, the
-//! lowest and the latest of some amounts cannot: where the event's is the one that a row has, that
-//! is folded anew from the events of its day that the log has. Where the log lacks some of them, it
-//! is known [before](Rollups::check_out), and nothing is taken out.
+//! Sums and numbers take it with the opposite sign, in the rows that have it, and sketches take its
+//! amount out of its bucket. The highest, the lowest and the latest of some amounts cannot: where
+//! the event's is the one that a row has, that is folded anew from the events of its day that the
+//! log has. Where the log lacks some of them, it is known [before](Rollups::check_out), and nothing
+//! is taken out.
 //!
 //! An event whose value came when there was no room for another counts among the others. Where its
 //! value has got room since, and both have events of its day, nobody knows where it is.
 
 use smallvec::SmallVec;
 
-use super::cells::{Cell, Cells, Column, Fold};
+use super::cells::{Cell, Cells, Column, Fold, NewCells};
 use super::countable::Countable;
 use super::dictionary::{MISSING, OTHER, Value};
 use super::level::Level;
@@ -69,15 +70,14 @@ pub(super) fn opposite(addend: &Addend) -> Addend {
     }
     let is_carry = |cell: &&Cell| usize::try_from(cell.column).is_ok_and(|it| it < fixed.len());
     let rest = addend.cells.iter().filter(|cell| !is_carry(cell));
-    let sums = rest.filter(|cell| matches!(cell.fold, Fold::Sum | Fold::Count));
-    let sums = sums.map(|cell| Cell::new(cell.column, cell.fold, cell.value().saturating_neg()));
+    let sums = rest.filter_map(Cell::opposite);
     opposite.cells = carries.into_iter().chain(sums).collect();
     opposite
 }
 
 /// What of an event is the highest, the lowest or the latest of some.
 fn gauges(addend: &Addend) -> SmallVec<[Cell; 4]> {
-    let is_gauge = |cell: &&Cell| !matches!(cell.fold, Fold::Sum | Fold::Count);
+    let is_gauge = |cell: &&Cell| cell.opposite().is_none();
     addend.cells.iter().filter(is_gauge).copied().collect()
 }
 
@@ -248,7 +248,7 @@ impl Rollups {
                     for column in &columns {
                         let _ = row.cells.take(*column);
                     }
-                    row.cells.merge(cells.as_slice());
+                    row.cells.merge(cells.as_new());
                 }
             }
         }
@@ -286,7 +286,7 @@ impl Rollups {
             }
             for (level, into) in self.levels(of.kind).iter().zip(cells_of) {
                 if level.bucket_of(own) == level.bucket_of(minute) {
-                    into.merge(&cells);
+                    into.merge(NewCells::of_event(&cells));
                 }
             }
         }

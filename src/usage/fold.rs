@@ -24,7 +24,8 @@ use super::row::Row;
 use super::series::{Kind, Series};
 
 /// How much is folded by one call for each series that an event counts in. A row is 1, and 1 more
-/// for every 64 of its cells; an event adds at most one row a series, with its own 64 cells.
+/// for every 64 of its cells and of the buckets of its sketches; an event adds at most one row a
+/// series, with its own 64 cells.
 const STEPS_A_SERIES: usize = 3;
 const CELLS_A_STEP: usize = 64;
 
@@ -56,7 +57,7 @@ impl Rollups {
                 let into = upper.each_ref().map(|level| level.bucket_of(minute));
                 while budget > 0 {
                     let Some(row) = bucket.fold_next() else { break };
-                    let cost = row.cells.as_slice().len() / CELLS_A_STEP;
+                    let cost = row.cells.size() / CELLS_A_STEP;
                     budget = budget.saturating_sub(cost.saturating_add(1));
                     fold_row(upper, series, into, row);
                 }

@@ -12,6 +12,7 @@ use super::row::Total;
 use super::select::{Group, Selector, Totals};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
+use crate::base::sketch::Percentile;
 use crate::event::{Dimension, ValueName};
 use crate::log::QueryError;
 use crate::rules::{self, Aggregation, Filter, Measure, Meter, MeterField, Meters};
@@ -42,6 +43,7 @@ pub(crate) enum Figure {
     Sum(ValueName),
     Fold(ValueName, Fold),
     Average(ValueName),
+    Percentile(ValueName, Percentile),
     Unique(Dimension),
 }
 
@@ -61,6 +63,7 @@ impl Figure {
                     Aggregation::Min => Self::Fold(value, Fold::Min),
                     Aggregation::Latest => Self::Fold(value, Fold::Latest),
                     Aggregation::Avg => Self::Average(value),
+                    Aggregation::Percentile(share) => Self::Percentile(value, share),
                     Aggregation::Count | Aggregation::Unique => Self::Count,
                 }
             }
@@ -110,6 +113,7 @@ impl Figure {
             Self::Average(value) => {
                 named_sum(value).chain([(value.clone(), Fold::Count)]).collect()
             }
+            Self::Percentile(value, _) => vec![(value.clone(), Fold::Sketch)],
             Self::Count | Self::Unique(_) => Vec::new(),
         }
     }
@@ -164,6 +168,11 @@ impl Figure {
             Self::Sum(value) => sum(answer, total, value),
             Self::Fold(value, fold) => {
                 Ok(cell(answer, total, value, *fold).map_or(Amount::ZERO, |(value, _)| value))
+            }
+            Self::Percentile(value, share) => {
+                let column = answer.columns.find(value, Fold::Sketch).map(|(column, _)| column);
+                let sketch = column.and_then(|column| total.sketch(column));
+                Ok(sketch.and_then(|sketch| sketch.percentile(*share)).unwrap_or_default())
             }
             Self::Average(value) => {
                 let count = cell(answer, total, value, Fold::Count);

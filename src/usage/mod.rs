@@ -38,6 +38,8 @@ pub use self::meter_rows::{MeterRow, MeterRows, MeterWindow};
 pub use self::options::RollupOptions;
 pub use self::query::{MeterQuery, UsageQuery};
 
+pub use crate::base::sketch::Sketch;
+
 pub(crate) use self::columns::ValueFold;
 pub(crate) use self::correct::{Counted, Kept};
 pub(crate) use self::meter::Figure;

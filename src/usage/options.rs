@@ -34,7 +34,7 @@ reading::body! {
     ///
     /// By default the four built-in dimensions are declared, minutes are kept for 7 days, hours for
     /// 90 days, days for ever, and of each at most a million rows for the values and a million for
-    /// their combinations. A row takes 74 bytes with its index, and 104 more for its first two
+    /// their combinations. A row takes 74 bytes with its index, and 112 more for its first two
     /// named values; an event of a customer that is new makes six of them, and takes 711 bytes in
     /// all with the two series.
     ///

@@ -2,9 +2,10 @@
 
 use smallvec::SmallVec;
 
-use super::cells::{Cell, Cells, Column, Fold, effort};
-use crate::base::codec::{Codec, Malformed, Reader, put_list, put_varint};
+use super::cells::{Cell, Cells, Column, Fold, NewCells, effort};
+use crate::base::codec::{Codec, Malformed, Reader, put_varint};
 use crate::base::format::Version;
+use crate::base::sketch::Sketch;
 
 /// How many sums every row has: input, output and total tokens, cost in millionths of a cent,
 /// latency.
@@ -47,12 +48,12 @@ pub(super) struct Amounts<'a> {
     sums: Sums,
     /// The bits that any of them has.
     bits: u64,
-    cells: &'a [Cell],
+    cells: NewCells<'a>,
 }
 
 impl<'a> Amounts<'a> {
     #[inline]
-    fn new(sums: Sums, cells: &'a [Cell]) -> Self {
+    fn new(sums: Sums, cells: NewCells<'a>) -> Self {
         let bits = sums.iter().fold(0, |bits, amount| bits | amount);
         Self { sums, bits, cells }
     }
@@ -61,7 +62,7 @@ impl<'a> Amounts<'a> {
 impl Addend {
     #[inline]
     pub(super) fn amounts(&self) -> Amounts<'_> {
-        Amounts::new(self.sums, &self.cells)
+        Amounts::new(self.sums, NewCells::of_event(&self.cells))
     }
 
     /// What an event adds, but for its cost and its cells.
@@ -115,7 +116,7 @@ impl Row {
 
     /// Adds what another row of the same series has.
     pub(super) fn merge(&mut self, other: &Self) {
-        self.add_amounts(&Amounts::new(other.sums, other.cells.as_slice()));
+        self.add_amounts(&Amounts::new(other.sums, other.cells.as_new()));
     }
 
     #[inline]
@@ -130,8 +131,8 @@ impl Row {
             self.carry(sums);
         }
         effort::note(1);
-        if !cells.is_empty() {
-            self.cells.merge(cells);
+        if !cells.cells.is_empty() {
+            self.cells.merge(*cells);
         }
     }
 
@@ -141,7 +142,8 @@ impl Row {
         let [_, fixed @ ..] = self.sums;
         for ((column, sum), amount) in (0..).zip(fixed).zip(amounts) {
             if sum < *amount {
-                self.cells.merge(&[Cell::new(column, Fold::Sum, 1 << u64::BITS)]);
+                let carried = Cell::new(column, Fold::Sum, 1 << u64::BITS);
+                self.cells.merge(NewCells::of_event(&[carried]));
             }
         }
     }
@@ -163,9 +165,7 @@ impl Total {
             // 2^64 rows would have to be full.
             *sum = sum.saturating_add(i128::from(amount));
         }
-        let cells = row.cells.as_slice();
-        let (carries, cells) =
-            cells.split_at(cells.partition_point(|cell| cell.column < FIRST_COLUMN));
+        let (carries, cells) = row.cells.as_new().split_before(FIRST_COLUMN);
         for carry in carries {
             if let Some(sum) = self.fixed.get_mut(carry.column as usize) {
                 *sum = sum.saturating_add(carry.value());
@@ -180,12 +180,17 @@ impl Total {
         for (sum, amount) in self.fixed.iter_mut().zip(other.fixed) {
             *sum = sum.saturating_add(amount);
         }
-        self.cells.merge(other.cells.as_slice());
+        self.cells.merge(other.cells.as_new());
     }
 
     /// The cells, without those that were carries.
     pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
         self.cells.as_slice().iter()
+    }
+
+    /// The sketch of a column.
+    pub(super) fn sketch(&self, column: Column) -> Option<&Sketch> {
+        self.cells.sketch(column)
     }
 }
 
@@ -206,7 +211,7 @@ impl Codec<'_> for Row {
         put_varint(out, self.events());
         self.fixed().iter().filter(|sum| **sum > 0).for_each(|sum| put_varint(out, *sum));
         if !cells.is_empty() {
-            put_list(out, cells.iter(), Cell::encode);
+            self.cells.encode(out);
         }
     }
 
@@ -223,9 +228,7 @@ impl Codec<'_> for Row {
             }
         }
         if head & HAS_CELLS != 0 {
-            for _ in 0..from.length("cells")? {
-                row.cells.merge(&[Cell::decode(from)?]);
-            }
+            row.cells.decode(from)?;
         }
         if from.version() == Version::One {
             row.convert_cost();
@@ -244,7 +247,7 @@ impl Row {
         let (low, carried) = split(cents.saturating_mul(1_000_000));
         *cost = low;
         if carried != 0 {
-            self.cells.merge(&[Cell::new(COST, Fold::Sum, carried)]);
+            self.cells.merge(NewCells::of_event(&[Cell::new(COST, Fold::Sum, carried)]));
         }
     }
 }

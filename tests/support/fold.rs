@@ -187,11 +187,27 @@ pub enum Aggregate {
     Latest,
     Average,
     Unique,
+    /// What so many of a hundred are not above.
+    Percentile(usize),
 }
 
 impl Aggregate {
-    pub const ALL: [Self; 7] =
-        [Self::Count, Self::Sum, Self::Max, Self::Min, Self::Latest, Self::Average, Self::Unique];
+    pub const ALL: [Self; 9] = [
+        Self::Count,
+        Self::Sum,
+        Self::Max,
+        Self::Min,
+        Self::Latest,
+        Self::Average,
+        Self::Unique,
+        Self::Percentile(50),
+        Self::Percentile(95),
+    ];
+
+    /// How far an answer may be from this figure: percentiles are within 1 %.
+    pub fn slack(self, figure: i128) -> i128 {
+        if matches!(self, Self::Percentile(_)) { figure.abs() / 100 } else { 0 }
+    }
 }
 
 /// A figure over the events, in millionths: 0 where no event has the value. The events are in the
@@ -217,6 +233,12 @@ pub fn figure(
         Aggregate::Latest => values.iter().max_by_key(|(at, _)| *at).map_or(0, |(_, value)| *value),
         Aggregate::Average if values.is_empty() => 0,
         Aggregate::Average => rounded(numbers.sum(), whole(values.len()) / 1_000_000),
+        Aggregate::Percentile(percent) => {
+            let mut sorted: Vec<i128> = numbers.collect();
+            sorted.sort_unstable();
+            let rank = (sorted.len() * percent).div_ceil(100).max(1);
+            sorted.get(rank - 1).copied().unwrap_or(0)
+        }
         Aggregate::Unique => {
             let known: BTreeSet<&str> = selection
                 .of(usage_events)

@@ -260,6 +260,10 @@ pub fn meter(aggregate: Aggregate, of: &str, pairs: &[(String, String)]) -> Mete
         Aggregate::Latest => Meter::latest("a meter", of),
         Aggregate::Average => Meter::avg("a meter", of),
         Aggregate::Unique => Meter::unique("a meter", of),
+        Aggregate::Percentile(percent) => {
+            let percentile = percent.to_string().parse().expect("a percentage");
+            Meter::percentile("a meter", of, percentile)
+        }
     };
     pairs.iter().fold(meter, |meter, (name, value)| meter.filter(name, value))
 }

@@ -14,6 +14,7 @@ mod support;
 mod calendar;
 mod meters;
 mod model;
+mod percentiles;
 mod questions;
 mod quota_meters;
 mod threads;

@@ -65,6 +65,10 @@ fn a_meter_is_read_from_what_must_be_given_alone() {
         (r#"{"name": "n", "aggregation": "min", "field": "v"}"#, Meter::min("n", "v")),
         (r#"{"name": "n", "aggregation": "avg", "field": "v"}"#, Meter::avg("n", "v")),
         (
+            r#"{"name": "n", "aggregation": "p95", "field": "v"}"#,
+            Meter::percentile("n", "v", limitry::rules::Percentile::P95),
+        ),
+        (
             r#"{"name": "n", "aggregation": "unique", "field": "dimensions.model"}"#,
             Meter::unique("n", "model"),
         ),

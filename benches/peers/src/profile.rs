@@ -9,8 +9,9 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use limitry::events::Recording;
+use limitry::rules::Percentile;
 use limitry::store::Durable;
-use limitry::{Customer, Engine, EngineBuilder, Event, RateLimit, Window};
+use limitry::{Customer, Engine, EngineBuilder, Event, Meter, RateLimit, Window};
 
 use crate::bucket_peers::Quotas;
 use crate::by_hand::{ByHand, Call, governor_an_hour};
@@ -20,7 +21,7 @@ use crate::limitry_side::{
 };
 use crate::traffic;
 
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     "one",
     "resting",
     "four",
@@ -32,6 +33,7 @@ pub const NAMES: [&str; 18] = [
     "zoned",
     "planned",
     "newest",
+    "percentile",
     "reserve",
     "durable",
     "standing",
@@ -95,6 +97,19 @@ fn decider(case: &str) -> Option<Decider> {
         "newest" => {
             let builder = Engine::builder().recording(Recording::Newest(100_000));
             tracking(built(four(builder, Limits::GENEROUS)), traffic::model_call)
+        }
+        "percentile" => {
+            let p95 = Meter::percentile("p95", "latency_ms", Percentile::P95);
+            let builder = Engine::builder().recording(Recording::Newest(100_000)).meter(p95);
+            let engine = built(four(builder, Limits::GENEROUS));
+            let mut state = 1_u64;
+            Box::new(move |customer| {
+                // From 1/16 s to 32 s, as many of each power of two.
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let millis = (64 + (state >> 58)) << (state >> 40 & 7);
+                let event = traffic::model_call(customer).latency_ms(millis);
+                black_box(engine.track(&event).expect("a valid event")).is_allowed()
+            })
         }
         "two-rows" => tracking(built(two_rows(builder(), Limits::GENEROUS)), traffic::model_call),
         "zoned" => tracking(built(zoned(builder(), Limits::GENEROUS)), traffic::model_call),
