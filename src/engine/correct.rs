@@ -39,8 +39,8 @@ impl Engine {
     ///   period that began with the event stays as it is. A rule in shadow mode is taken to have
     ///   counted the event.
     /// - Rate limits get back what still counts in them: a window what was taken in it, a sliding
-    ///   one of its newest uses, as of a refund; a bucket what it cannot have refilled since. A late
-    ///   event gives back no more than if it had been taken when it happened.
+    ///   one of its newest uses, as of a refund; a bucket what it cannot have refilled since. Of a
+    ///   late event no more comes back than if it had been taken when it happened.
     /// - Credits return to the grants that paid for the event. What has expired since is worth
     ///   nothing. Where the ledger has dropped the entry they come as a refund does.
     /// - What has fired stays, and so does the idempotency key, whose answer is the first one.
