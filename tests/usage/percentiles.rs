@@ -118,7 +118,7 @@ fn percentiles_are_within_their_error_and_come_back() {
     let mut lines = Vec::new();
     engine.store().export(&mut lines, &EventQuery::new(), |_| {}).expect("written");
     let (other, _) = fresh();
-    other.store().import(&*lines, BadLines::Stop, |_| {}).expect("good lines");
+    let _report = other.store().import(&*lines, BadLines::Stop, |_| {}).expect("good lines");
     assert_tells_all(&other);
 }
 
