@@ -41,7 +41,7 @@ pub(super) fn count(text: &str) -> Result<Option<u64>, &'static str> {
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let mut of_thousands = groups.into_iter().flat_map(|groups| groups.split(','));
     let fits = is_number(first)
-        && (groups.is_none() || first.len() <= 3)
+        && (groups.is_none() || (1..=3).contains(&first.len()))
         && of_thousands.all(|group| group.len() == 3 && is_number(group));
     let number = || text.replace(',', "").parse().ok();
     fits.then(number).flatten().map(Some).ok_or(RULE)
