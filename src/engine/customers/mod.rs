@@ -67,8 +67,8 @@ const MAX_PAGE: usize = 1_000;
 ///     .quota(calls("Calls of a pro", 1_000).filter("customer_plan", "pro"))
 ///     .build()?;
 /// engine.customers().upsert(Customer::new("cust_123").metadata("plan", "pro"))?;
-/// let quota = engine.track(&Event::new("cust_123", "call"))?.quotas().next().expect("it matches");
-/// assert_eq!(quota.limit, Some(1_000.into()));
+/// let decision = engine.track(&Event::new("cust_123", "call"))?;
+/// assert_eq!(decision.quotas().next().and_then(|quota| quota.limit), Some(1_000.into()));
 /// # Ok::<(), limitry::Error>(())
 /// ```
 ///
