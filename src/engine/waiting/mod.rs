@@ -436,9 +436,10 @@ impl Core {
     }
 
     /// Of what the counters that an event goes to hang on beside it: the rules, and the attributes
-    /// of customers.
-    fn version(&self) -> (u64, u64) {
-        (self.table.version(), self.attributes.changes())
+    /// of customers. Both numbers only grow, but while the rules are changed, which wakes all; so
+    /// their sum is the same where both are.
+    fn version(&self) -> u64 {
+        self.table.version().wrapping_add(self.attributes.changes())
     }
 
     /// Wakes all who wait: the rules have changed, or attributes that they name.

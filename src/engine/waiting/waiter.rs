@@ -144,7 +144,7 @@ pub(super) struct Waiter<'e, 'a> {
     /// The counters that may refuse the event, by the rule set and the attributes of customers of
     /// this version.
     touched: Keys,
-    version: (u64, u64),
+    version: u64,
     /// [`Moment::MAX`] for as long as nobody wakes it.
     until: Moment,
     patience: Patience,
@@ -168,7 +168,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
             deadline: deadline.map_or(Moment::MAX, |it| core.table.timeline().moment(it)),
             place: None,
             touched: Keys::new(),
-            version: (0, 0),
+            version: 0,
             until: Moment::MAX,
             patience: Patience::default(),
             is_over: false,
