@@ -162,10 +162,11 @@ impl Core {
         let Some(stored) = current.stored() else { return Ok(amended) };
         let at = stored.timestamp();
         for (name, value) in stored.event().attributes() {
-            if !amended.properties.iter().any(|(known, _)| *known == *name) {
+            if !amended.has_property(name) {
                 amended.add_attribute(name.to_owned().into(), Arc::clone(value));
             }
         }
+        amended.check_room()?;
         match self.price(&amended, || at)? {
             Some(cost) => Ok(amended.priced(cost).into_owned()),
             None => Ok(amended),

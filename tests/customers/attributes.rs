@@ -461,8 +461,12 @@ fn an_event_without_room_for_them_is_an_error_that_names_one() {
     }
     assert!(engine.reserve(&full, Hold::default()).is_err());
     assert_eq!(engine.events().len(), 0);
-    let full = (0..63).fold(call("acme"), |it, key| it.property(format!("p{key}"), "x"));
-    assert!(track(&engine, &full).is_allowed());
+    let most = (0..63).fold(call("acme"), |it, key| it.property(format!("p{key}"), "x"));
+    let id = track(&engine, &most).event_id().expect("it is recorded");
+    // What the event had stays with it when it is amended.
+    let why = engine.amend(id, &full, "more").expect_err("it is too much").to_string();
+    assert!(why.contains("customer_plan") && why.contains("at most 64 properties"), "{why}");
+    assert!(engine.amend(id, &most.total_tokens(9), "less").is_ok());
 }
 
 #[test]
