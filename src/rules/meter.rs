@@ -299,7 +299,7 @@ pub struct AggregationParseError {
 impl fmt::Display for AggregationParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = WORDS.map(|(word, _)| word);
-        write!(f, "aggregation: {:?} must be one of ", self.text)?;
+        write!(f, "aggregation {:?} must be one of ", self.text)?;
         words.iter().try_for_each(|word| write!(f, "`{word}`, "))?;
         f.write_str("or `p` and a percentage from 0 to 100, such as `p95` or `p99.9`")?;
         f.write_str(&hint(&self.text, &words))

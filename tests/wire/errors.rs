@@ -407,7 +407,7 @@ fn what_is_wrong_with_a_rule_is_named() {
         ),
         (
             r#"{"meters":[{"name":"a","aggregation":"summ"}]}"#,
-            "meters[0].aggregation: aggregation: \"summ\" must be one of `count`",
+            "meters[0].aggregation: \"summ\" must be one of `count`",
         ),
         (
             r#"{"meters":[{"name":"a","eventFilter":{"dimensions":{"a":1}}}]}"#,
