@@ -253,6 +253,18 @@ impl Params {
         found
     }
 
+    /// The same of one that is `true` or `false`: false where it is left out.
+    pub(super) fn flag(&mut self, name: &str) -> Result<bool, Failure> {
+        match self.take(name).as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => {
+                let message = format_args!("{name}: {other:?} must be `true` or `false`");
+                Err(Failure::bad_input(&message))
+            }
+        }
+    }
+
     /// The same of one that must be there.
     pub(super) fn need(&mut self, name: &str) -> Result<String, Failure> {
         self.take(name).ok_or_else(|| Failure::bad_input(&format_args!("{name} must be given")))

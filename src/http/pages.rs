@@ -109,9 +109,14 @@ pub(super) fn cut<T>(
         };
         items.drain(..first.min(items.len()));
     }
+    Ok(first_of(items, size).map(|last| place(last).to_string()))
+}
+
+/// Leaves the first page of a list; returns its last item, where another page follows.
+pub(super) fn first_of<T>(items: &mut Vec<T>, size: usize) -> Option<&T> {
     let has_more = items.len() > size;
     items.truncate(size);
-    Ok(items.last().filter(|_| has_more).map(|last| place(last).to_string()))
+    items.last().filter(|_| has_more)
 }
 
 /// What is said of a cursor that is none.

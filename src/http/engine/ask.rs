@@ -8,7 +8,7 @@ use super::rules::read;
 use crate::explain::{RuleExplanation, RuleOutcome};
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, json};
-use crate::http::pages::{Asked, Page};
+use crate::http::pages::{Asked, Page, first_of};
 use crate::{Decision, Engine, Event};
 
 /// How many rules an explanation tells of; where there are more, those that apply are among them.
@@ -64,12 +64,10 @@ pub(super) async fn unseen_dimensions(call: Call) -> Answer {
         if let Some(cursor) = cursor {
             unseen.retain(|one| one.dimension > cursor);
         }
-        let has_more = unseen.len() > limit;
-        unseen.truncate(limit);
+        let next = first_of(&mut unseen, limit).map(|last| last.dimension.clone());
         for one in &mut unseen {
             one.rules.truncate(MAX_NAMED);
         }
-        let next = unseen.last().filter(|_| has_more).map(|last| last.dimension.clone());
         Page::new(unseen, next).answer()
     };
     call.project.ask(list).await

@@ -7,7 +7,7 @@ use crate::alerts::AlertQuery;
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, json};
 use crate::http::failure::Failure;
-use crate::http::pages::{Asked, Page, bad_cursor};
+use crate::http::pages::{Asked, Page, bad_cursor, first_of};
 use crate::reservations::{ReservationId, ReservationQuery, ReservationState};
 
 /// `GET /reservations`: the oldest first, of one customer and in one state where that is asked.
@@ -29,9 +29,7 @@ pub(super) async fn reservations(call: Call) -> Answer {
     }
     let list = move |engine: &Engine| {
         let mut found = engine.reservations().list(&query.limit(limit.saturating_add(1)));
-        let has_more = found.len() > limit;
-        found.truncate(limit);
-        let next = found.last().filter(|_| has_more).map(|last| last.id.to_string());
+        let next = first_of(&mut found, limit).map(|last| last.id.to_string());
         Page::new(found, next).answer()
     };
     call.project.ask(list).await

@@ -4,6 +4,7 @@
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -260,8 +261,12 @@ fn refused(why: impl Into<Error>) -> Failure {
     Failure { details, ..why.into() }
 }
 
-/// What is said where only one may be under way.
-fn busy(what: &str) -> Failure {
-    let message = format_args!("{what} of this project is under way; ask again when it is done");
-    Failure::new(Reason::Conflict, &message).code("under_way")
+/// Lets nobody else ask a project what takes long, until what this returns is dropped; a conflict
+/// where somebody has.
+fn alone(long: &Mutex<()>) -> Result<MutexGuard<'_, ()>, Failure> {
+    long.try_lock().ok_or_else(|| {
+        let message =
+            "a simulation or an audit of this project is under way; ask again when it is done";
+        Failure::new(Reason::Conflict, message).code("under_way")
+    })
 }

@@ -39,14 +39,7 @@ pub(super) async fn add(call: Call) -> Answer {
 pub(super) async fn list(call: Call) -> Answer {
     let mut call = call.needs(Need::Read)?;
     let mut params = call.params();
-    let archived = match params.take("archived").as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => {
-            let message = format_args!("archived: {other:?} must be `true` or `false`");
-            return Err(Failure::bad_input(&message));
-        }
-    };
+    let archived = params.flag("archived")?;
     let asked = Asked::of(params)?;
     let list = move |engine: &Engine| {
         let rules = engine.rules();

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::rules::read;
-use super::{busy, refused};
+use super::{alone, refused};
 use crate::events::EventQuery;
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, json};
@@ -35,7 +35,7 @@ pub(super) struct WhatIf {
 /// `POST /simulate`: one at a time, for it takes half a microsecond a call.
 pub(super) async fn simulate(call: Call) -> Answer {
     let (project, body) = call.needs(Need::Read)?.body().await?;
-    let one = project.long();
+    let long = project.long();
     let simulate = move |engine: &Engine| {
         let WhatIf { rules, calls, keys } = read(&body)?;
         let keys = keys.unwrap_or(DEFAULT_KEYS);
@@ -43,7 +43,7 @@ pub(super) async fn simulate(call: Call) -> Answer {
             let message = format_args!("keys: {keys} must be 0 to {MAX_KEYS}");
             return Err(Failure::bad_input(&message));
         }
-        let _one_at_a_time = one.try_lock().ok_or_else(|| busy("a simulation or an audit"))?;
+        let _alone = alone(&long)?;
         let report = engine.simulate(rules, Traffic::from(calls).keys(keys)).map_err(refused)?;
         json(StatusCode::OK, &report)
     };

@@ -20,7 +20,7 @@ use super::access::Need;
 use super::call::{Answer, Call};
 use crate::keys::{KeyQuery, KeyUse};
 use crate::usage::UsageQuery;
-use crate::{Amount, Engine, Rule, Timestamp};
+use crate::{Amount, Engine, Metric, Rule, Timestamp};
 
 #[cfg(feature = "metrics")]
 mod recorder;
@@ -178,14 +178,18 @@ struct Stands {
 impl Stands {
     fn of(engine: &Engine, rule: &Rule) -> Option<Self> {
         let id = rule.id()?.to_owned();
-        let metric = match rule {
-            Rule::RateLimit(rule) => rule.metric.to_string(),
-            Rule::Quota(rule) => rule.metric.to_string(),
-        };
         // One that was removed meanwhile has none.
         let page = engine.rules().keys(&id, &KeyQuery::new().limit(MAX_KEYS)).ok()?;
         let keys = page.items.into_iter().map(|one| (one.key.to_string(), one)).collect();
-        Some(Self { id, metric, keys })
+        Some(Self { id, metric: counted_by(rule).1.to_string(), keys })
+    }
+}
+
+/// The limit of a rule, and what it counts.
+fn counted_by(rule: &Rule) -> (Option<Amount>, &Metric) {
+    match rule {
+        Rule::RateLimit(rule) => (rule.limit_value, &rule.metric),
+        Rule::Quota(rule) => (rule.limit_value, &rule.metric),
     }
 }
 
@@ -200,10 +204,7 @@ fn rules_page(engine: &Engine) -> String {
     let name = "limitry_rule_limit";
     text.family(name, Kind::Gauge, "The limit of a rule, in what it counts");
     for rule in rules.iter().take(MAX_RULES) {
-        let (limit, metric) = match rule {
-            Rule::RateLimit(rule) => (rule.limit_value, &rule.metric),
-            Rule::Quota(rule) => (rule.limit_value, &rule.metric),
-        };
+        let (limit, metric) = counted_by(rule);
         if let (Some(id), Some(limit)) = (rule.id(), limit) {
             text.figure(name, &[("rule", id), ("metric", &metric.to_string())], limit);
         }

@@ -1,4 +1,4 @@
-//! What is mounted, as `OpenAPI` documents: one a generation.
+//! What is mounted, as `OpenAPI` documents: one a generation, and one of the engine's own API.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

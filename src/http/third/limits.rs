@@ -134,14 +134,7 @@ pub(super) async fn list(call: Call) -> Answer {
     let size = page_size(&mut params)?;
     let cursor = params.take("cursor");
     let (kind, action) = (params.take("subjectKind"), params.take("action"));
-    let archived = match params.take("archived").as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => {
-            let message = format_args!("archived: {other:?} must be `true` or `false`");
-            return Err(Failure::bad_input(&message));
-        }
-    };
+    let archived = params.flag("archived")?;
     params.end()?;
     let list = move |engine: &Engine| {
         let rules = engine.rules();
