@@ -132,7 +132,14 @@ impl Attributes {
         &'n self,
         by_rules: &'n [AttributeName],
     ) -> impl Iterator<Item = &'n str> {
-        by_rules.iter().chain(&self.of_usage).map(AttributeName::as_str)
+        self.named(by_rules).map(AttributeName::as_str)
+    }
+
+    fn named<'n>(
+        &'n self,
+        by_rules: &'n [AttributeName],
+    ) -> impl Iterator<Item = &'n AttributeName> {
+        by_rules.iter().chain(&self.of_usage)
     }
 
     /// Hands over the attributes of a customer that rules or sums are by.
@@ -143,7 +150,7 @@ impl Attributes {
         mut of: impl FnMut(&'n str, Arc<str>),
     ) {
         let Some(known) = self.known.get(customer) else { return };
-        for name in by_rules.iter().chain(&self.of_usage) {
+        for name in self.named(by_rules) {
             if let Some((_, value)) = known.iter().find(|(key, _)| **key == *name.key()) {
                 of(name.as_str(), Arc::clone(value));
             }
