@@ -5,10 +5,8 @@
 //! print each answer. It is killed (SIGKILL) after a number of answers that the seed chooses, and
 //! its store is opened here. `LIMITRY_LONG=1` has ten times as many deaths.
 
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
-use std::{env, thread};
 
 use limitry::balances::{Credit, Debit, EntryKind, LedgerQuery, NewBalance};
 use limitry::errors::BalanceError;
@@ -17,7 +15,7 @@ use limitry::store::{Durability, Durable};
 use limitry::time::ManualClock;
 use limitry::{Amount, Engine, Event, Hold, Metric, Quota, Reserved};
 
-use super::kill::{run_until_killed, say};
+use super::kill::{live_as_told, run_until_killed, say};
 use crate::support::files::StoreFile;
 use crate::support::{Dice, START, date, long, seed};
 
@@ -49,25 +47,17 @@ fn debit(key: &str) -> Debit {
 /// Not a test of its own: what the test below runs, and kills.
 #[test]
 fn child() {
-    let Ok(spec) = env::var(CHILD) else { return };
-    let parts: Vec<&str> = spec.splitn(3, ' ').collect();
-    let number = |at: usize| parts[at].parse::<u64>().expect("a number");
-    let (seed, life) = (number(0), number(1));
-    let engine = open(Path::new(parts[2]), life);
-    match engine.balances().create(&NewBalance::new("ann", "credits").initial(500)) {
-        Ok(_) | Err(BalanceError::Exists { .. }) => {}
-        Err(why) => say(&format!("BAD {why}")),
-    }
-    thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let engine = &engine;
-            let dice = Dice::new(seed * 97 + life * THREADS + thread);
-            scope.spawn(move || live(engine, dice, &format!("{life}-{thread}")));
+    let with_credits = |path: &Path, life| {
+        let engine = open(path, life);
+        match engine.balances().create(&NewBalance::new("ann", "credits").initial(500)) {
+            Ok(_) | Err(BalanceError::Exists { .. }) => {}
+            Err(why) => say(&format!("BAD {why}")),
         }
+        engine
+    };
+    live_as_told(CHILD, THREADS, with_credits, |engine, dice, (life, thread)| {
+        live(engine, dice, &format!("{life}-{thread}"));
     });
-    say("DONE");
-    // Whoever started this kills it, or has died.
-    let _ = std::io::stdin().read(&mut [0]);
 }
 
 fn live(engine: &Engine, mut dice: Dice, name: &str) {

@@ -8,9 +8,7 @@
 //! goes through several deaths. `LIMITRY_LONG=1` has ten times as many.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
-use std::{env, thread};
 
 use limitry::customer::Customer;
 use limitry::errors::{CustomersError, RulesError, TrackError};
@@ -21,7 +19,7 @@ use limitry::time::ManualClock;
 use limitry::usage::UsageQuery;
 use limitry::{Engine, Event, Metric, Period, Quota};
 
-use super::kill::{run_until_killed, say};
+use super::kill::{live_as_told, run_until_killed, say};
 use crate::support::files::StoreFile;
 use crate::support::{Dice, START, date, long, seed};
 
@@ -48,21 +46,8 @@ fn open(path: &Path) -> Engine {
 /// Not a test of its own: what the test below runs, and kills.
 #[test]
 fn child() {
-    let Ok(spec) = env::var(CHILD) else { return };
-    let parts: Vec<&str> = spec.splitn(3, ' ').collect();
-    let number = |at: usize| parts[at].parse::<u64>().expect("a number");
-    let (seed, life) = (number(0), number(1));
-    let engine = open(Path::new(parts[2]));
-    thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let engine = &engine;
-            let dice = Dice::new(seed * 97 + life * THREADS + thread);
-            scope.spawn(move || live(engine, dice, thread));
-        }
-    });
-    say("DONE");
-    // Whoever started this kills it, or has died.
-    let _ = std::io::stdin().read(&mut [0]);
+    let live = |engine: &Engine, dice, (_, thread)| live(engine, dice, thread);
+    live_as_told(CHILD, THREADS, |path, _| open(path), live);
 }
 
 fn live(engine: &Engine, mut dice: Dice, thread: u64) {

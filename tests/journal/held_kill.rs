@@ -8,10 +8,8 @@
 //! one life to the next. `LIMITRY_LONG=1` has ten times as many deaths.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
-use std::{env, thread};
 
 use limitry::errors::{ReservationError, TrackError};
 use limitry::events::EventQuery;
@@ -22,7 +20,7 @@ use limitry::store::{Durability, Durable};
 use limitry::time::ManualClock;
 use limitry::{Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit, Reserved, Window};
 
-use super::kill::{run_until_killed, say};
+use super::kill::{live_as_told, run_until_killed, say};
 use crate::support::files::StoreFile;
 use crate::support::{Dice, START, date, long, seed};
 
@@ -59,22 +57,8 @@ pub(crate) fn call(customer: &str, tokens: u64) -> Event<'static> {
 /// Not a test of its own: what the test below runs, and kills.
 #[test]
 fn child() {
-    let Ok(spec) = env::var(CHILD) else { return };
-    let parts: Vec<&str> = spec.splitn(3, ' ').collect();
-    let number = |at: usize| parts[at].parse::<u64>().expect("a number");
-    let (seed, life) = (number(0), number(1));
-    let engine = open(Path::new(parts[2]), life);
-    thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let engine = &engine;
-            scope.spawn(move || {
-                live(engine, Dice::new(seed * 97 + life * THREADS + thread), thread)
-            });
-        }
-    });
-    say("DONE");
-    // Whoever started this kills it, or has died.
-    let _ = std::io::stdin().read(&mut [0]);
+    let live = |engine: &Engine, dice, (_, thread)| live(engine, dice, thread);
+    live_as_told(CHILD, THREADS, open, live);
 }
 
 fn live(engine: &Engine, mut dice: Dice, thread: u64) {

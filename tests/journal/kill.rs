@@ -135,6 +135,35 @@ pub(crate) fn say(line: &str) {
     let _ = out.flush();
 }
 
+/// What a child does that is told by a variable a seed, which of its store's lives this is, and
+/// where that store is: it opens the store, lives on so many threads, each by dice of its own, and
+/// waits for its death. Nothing where the variable is not set.
+pub(crate) fn live_as_told(
+    variable: &str,
+    threads: u64,
+    open: impl FnOnce(&Path, u64) -> Engine,
+    live: impl Fn(&Engine, Dice, (u64, u64)) + Sync,
+) {
+    let Ok(spec) = env::var(variable) else { return };
+    let parts: Vec<&str> = spec.splitn(3, ' ').collect();
+    let number = |at: usize| parts[at].parse::<u64>().expect("a number");
+    let (seed, life) = (number(0), number(1));
+    let (engine, live) = (&open(Path::new(parts[2]), life), &live);
+    thread::scope(|scope| {
+        for thread in 0..threads {
+            let dice = Dice::new(seed * 97 + life * threads + thread);
+            scope.spawn(move || live(engine, dice, (life, thread)));
+        }
+    });
+    await_death();
+}
+
+fn await_death() {
+    say("DONE");
+    // Whoever started this kills it, or has died.
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
 /// Not a test of its own: what the tests below run, and kill.
 #[test]
 fn child() {
@@ -152,9 +181,7 @@ fn child() {
             scope.spawn(move || live(world, engine, clock, life, thread));
         }
     });
-    say("DONE");
-    // Whoever started this kills it, or has died.
-    let _ = std::io::stdin().read(&mut [0]);
+    await_death();
 }
 
 fn live(world: &World, engine: &Engine, clock: &ManualClock, life: u64, thread: u64) {
