@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// How far a long piece of work has come: reading, checking or copying a store, exporting or
-/// importing events.
+/// How far a long piece of work has come: reading, checking or copying a store, exporting,
+/// importing or repricing events.
 ///
 /// The work has one step or several, one after the other. Each is told of at its start, now and
 /// then, and at its end.
@@ -21,8 +21,9 @@ pub struct Progress {
 }
 
 impl Progress {
-    #[allow(dead_code, reason = "only some features have long work")]
-    pub(crate) fn new(step: &'static str, done: u64, total: u64) -> Self {
+    /// Says how far a step is; the total is at least what is done.
+    #[must_use]
+    pub fn new(step: &'static str, done: u64, total: u64) -> Self {
         Self { step, done, total: total.max(done) }
     }
 }

@@ -17,9 +17,9 @@ use crate::compiled::{Matches, Snapshot};
 use crate::counters::{
     Committed as Charged, Correcting, History, Intent, Request, Verdict, encode_charges,
 };
-use crate::event::{DimensionHashes, Event};
+use crate::event::{DimensionHashes, Event, ValueName};
 use crate::journal::{Head, HoldsOut, put_corrected};
-use crate::log::{Corrected, Correction, EventId, Packed};
+use crate::log::{Corrected, Correction, EventId, Packed, RecordedEvent};
 use crate::recording::{Current, Ledger, NoCurrent};
 use crate::rules::Cost;
 use crate::usage::Kept;
@@ -73,7 +73,8 @@ impl Engine {
     /// one, and what the figure is without it is not recorded any more; the store takes nothing.
     /// Nothing is changed then, but where the commit has failed.
     pub fn void(&self, event_id: EventId, reason: &str) -> Result<Correction, CorrectError> {
-        self.core.correct(event_id, None, reason)
+        let wanted = Wanted { amended: None, is_restated: false, of: None };
+        self.core.correct(event_id, &wanted, reason)?.ok_or(CorrectError::NotFound { id: event_id })
     }
 
     /// Amends a recorded event: usage, meters and quotas are from then on as if it had been like
@@ -110,33 +111,97 @@ impl Engine {
         reason: &str,
     ) -> Result<Correction, CorrectError> {
         event.validate()?;
-        self.core.correct(event_id, Some(event), reason)
+        self.core
+            .amend(event_id, event, reason, None)?
+            .ok_or(CorrectError::NotFound { id: event_id })
+    }
+
+    /// Amends a recorded event by what it is: `change` is given the event as it is now and returns
+    /// what it is to be, or `None` to leave it. As [`amend`](Self::amend), but that nothing is lost
+    /// which others do at the same time: where the event was corrected meanwhile, `change` is asked
+    /// again. It is called when nothing is locked. Returns the correction, where there is one.
+    ///
+    /// ```
+    /// use limitry::{Engine, Event};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// let call = Event::new("ann", "call").input_tokens(900);
+    /// let id = engine.track(&call)?.event_id().expect("it is recorded");
+    /// let halved = engine.amend_with(id, "batch", |now| {
+    ///     let tokens = now.event.amount("input_tokens")?.to_u64_floor();
+    ///     Some(now.event.clone().input_tokens(tokens / 2))
+    /// })?;
+    /// let amended = halved.and_then(|it| it.amended).expect("it is amended");
+    /// assert_eq!(amended.amount("input_tokens"), Some(450_u64.into()));
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `amend`.
+    pub fn amend_with(
+        &self,
+        event_id: EventId,
+        reason: &str,
+        mut change: impl FnMut(&RecordedEvent) -> Option<Event<'static>>,
+    ) -> Result<Option<Correction>, CorrectError> {
+        let (ledger, target) = self.core.target(event_id)?;
+        loop {
+            let current = found(ledger, event_id, target)?;
+            if current.correction.as_ref().is_some_and(|(_, it)| it.is_void) {
+                return Err(CorrectError::Voided { id: event_id });
+            }
+            let Some(stored) = current.stored() else {
+                return Err(CorrectError::Dropped { id: event_id });
+            };
+            let Some(amended) = change(&stored.unpack(event_id)) else { return Ok(None) };
+            amended.validate()?;
+            let done = self.core.amend(event_id, &amended, reason, Some(current.ordinal))?;
+            if done.is_some() {
+                return Ok(done);
+            }
+        }
     }
 }
 
 impl Core {
+    /// Where the log may have an event.
+    fn target(&self, id: EventId) -> Result<(&Arc<Ledger>, u64), CorrectError> {
+        let ledger = self.ledger.as_ref().ok_or(CorrectError::RecordingOff)?;
+        Ok((ledger, ledger.ordinal(id).ok_or(CorrectError::NotFound { id })?))
+    }
+
+    /// Amends an event; `None` where another entry stands for it than the one that it is to be.
+    fn amend(
+        &self,
+        id: EventId,
+        event: &Event<'_>,
+        reason: &str,
+        of: Option<u64>,
+    ) -> Result<Option<Correction>, CorrectError> {
+        let (ledger, target) = self.target(id)?;
+        // A price list is the caller's code: nothing is locked.
+        let amended = self.completed(event, &found(ledger, id, target)?)?;
+        let is_restated = event.is_priced();
+        let wanted = Wanted { amended: Some(&amended), is_restated, of };
+        self.correct(id, &wanted, reason)
+    }
+
     fn correct(
         &self,
         id: EventId,
-        amended: Option<&Event<'_>>,
+        wanted: &Wanted<'_, '_>,
         reason: &str,
-    ) -> Result<Correction, CorrectError> {
+    ) -> Result<Option<Correction>, CorrectError> {
         check_reason(reason)?;
-        let ledger = self.ledger.as_ref().ok_or(CorrectError::RecordingOff)?;
-        let target = ledger.ordinal(id).ok_or(CorrectError::NotFound { id })?;
+        let (ledger, target) = self.target(id)?;
         if let Some(pipeline) = &self.pipeline {
             pipeline.admit()?;
         }
         let now = self.read_clock();
-        // A price list is the caller's code: nothing is locked.
-        let completed = match amended {
-            Some(event) => Some(self.completed(event, &found(ledger, id, target)?)?),
-            None => None,
-        };
         let correcting = ledger.correcting();
-        let made = self.correct_once(ledger, (id, target), completed.as_ref(), reason, now)?;
+        let made = self.correct_once(ledger, (id, target), wanted, reason, now)?;
         drop(correcting);
-        let Made { correction, seq, event } = made;
+        let Some(Made { correction, seq, event }) = made else { return Ok(None) };
         if let Some(pipeline) = &self.pipeline {
             match (seq, &event) {
                 // The first one may be on its way.
@@ -148,7 +213,7 @@ impl Core {
         if let Some(event) = event.filter(|_| !self.waiting.room.is_empty()) {
             self.hold_ended(&event);
         }
-        Ok(correction)
+        Ok(Some(correction))
     }
 
     /// The event with the attributes that its customer had when it was decided about, and with what
@@ -178,15 +243,19 @@ impl Core {
         &self,
         ledger: &Ledger,
         (id, target): (EventId, u64),
-        amended: Option<&Event<'_>>,
+        wanted: &Wanted<'_, '_>,
         reason: &str,
         now: ClockReading,
-    ) -> Result<Made, CorrectError> {
+    ) -> Result<Option<Made>, CorrectError> {
+        let amended = wanted.amended;
         loop {
             let snapshot = self.snapshot.load_full();
             let current = found(ledger, id, target)?;
-            if let Some(known) = known(ledger, id, &current, amended)? {
-                return Ok(known);
+            if wanted.of.is_some_and(|entry| entry != current.ordinal) {
+                return Ok(None);
+            }
+            if let Some(known) = known(ledger, id, &current, wanted)? {
+                return Ok(Some(known));
             }
             let stored = current.stored().ok_or(CorrectError::NotFound { id })?;
             let times = (stored.timestamp(), stored.decided_at());
@@ -203,7 +272,7 @@ impl Core {
             };
             let asked = Asked { id, current: &current, times, event: &event, amended, corrected };
             if let Some(kept) = self.correct_by(ledger, &snapshot, &asked, now)? {
-                return made(ledger, id, kept, event.clone().into_owned());
+                return made(ledger, id, kept, event.clone().into_owned()).map(Some);
             }
             // The rules are being changed: look again.
             std::thread::yield_now();
@@ -336,6 +405,16 @@ struct Made {
     event: Option<Event<'static>>,
 }
 
+/// What an event is to be from now on.
+struct Wanted<'a, 'n> {
+    /// `None` of one that is voided.
+    amended: Option<&'a Event<'n>>,
+    /// It came with a cost that prices say: one with another such cost is another.
+    is_restated: bool,
+    /// The entry that stands for the event, where that is told.
+    of: Option<u64>,
+}
+
 /// What is asked for, of an event as it is.
 struct Asked<'a, 'e, 'n> {
     id: EventId,
@@ -362,13 +441,16 @@ fn known(
     ledger: &Ledger,
     id: EventId,
     current: &Current,
-    amended: Option<&Event<'_>>,
+    wanted: &Wanted<'_, '_>,
 ) -> Result<Option<Made>, CorrectError> {
     let Some((entry, corrected)) = &current.correction else { return Ok(None) };
-    let is_same = match amended {
+    let is_same = match wanted.amended {
         Some(_) if corrected.is_void => return Err(CorrectError::Voided { id }),
         None => corrected.is_void,
-        Some(event) => current.stored().is_some_and(|stored| stored.is_same_request(event)),
+        Some(event) => current.stored().is_some_and(|stored| {
+            let has_cost = || stored.amount(&ValueName::CostCents) == event.cost_cents;
+            stored.is_same_request(event) && (!wanted.is_restated || has_cost())
+        }),
     };
     if !is_same {
         return Ok(None);

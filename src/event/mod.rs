@@ -155,6 +155,14 @@ impl<'a> Event<'a> {
         self
     }
 
+    /// Sets the cost to what [prices](Pricer) say, or takes it out: for who restates events that
+    /// are recorded. The event [tells](Self::is_priced) it from one that was given.
+    #[must_use]
+    pub fn cost_by_prices(mut self, cents: Option<Amount>) -> Self {
+        self.set_cost(cents, cents.is_some());
+        self
+    }
+
     /// Sets the latency in milliseconds.
     #[must_use]
     #[inline]

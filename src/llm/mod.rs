@@ -3,7 +3,8 @@
 //! - [`Usage`] reads what a provider reports, of a whole response or of a [stream](UsageStream), to
 //!   parts that have nothing in common; [`Event::usage`](EventUsage::usage) makes values of them.
 //! - [`PriceBook`] knows what models cost, exactly and by time, size and tier; an engine that
-//!   [has one](crate::EngineBuilder::prices) prices every event without a cost.
+//!   [has one](crate::EngineBuilder::prices) prices every event without a cost. By another one
+//!   recorded events are [repriced](Reprice), and restated.
 //! - [`RemoteLimits`] mirrors the limits that providers keep, by the headers of their responses: a
 //!   call that would be refused there is refused here, and of several keys the one with most room
 //!   is named. [`presets`] has the limits that providers publish, as rules.
@@ -85,11 +86,15 @@ mod decimal;
 pub mod presets;
 mod prices;
 mod remote;
+mod reprice;
 mod usage;
 
 pub use self::prices::{PriceBook, PriceBookError, SkippedModel};
 pub use self::remote::{
     Refill, RemoteCall, RemoteHeaderError, RemoteLimit, RemoteLimits, RemoteReason, RemoteRefusal,
     RemoteStanding,
+};
+pub use self::reprice::{
+    Reprice, RepriceError, RepriceReport, Repriced, RepricedModel, Repricing, UnpricedEvents,
 };
 pub use self::usage::{EventUsage, Finish, Usage, UsageError, UsageSource, UsageStream};

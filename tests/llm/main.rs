@@ -15,5 +15,6 @@ mod presets;
 mod prices;
 mod pricing;
 mod remote_limits;
+mod reprice;
 mod responses;
 mod streams;
