@@ -40,13 +40,14 @@ pub trait Reprice {
     ///
     /// let repricing = engine.reprice(&new, EventQuery::new());
     /// let report = repricing.report(|_| {})?;
-    /// assert_eq!((report.totals.before, report.totals.after), (5.into(), 4.into()));
-    /// assert_eq!(report.totals.difference(), (-1).into());
+    /// assert_eq!(report.totals.before, 5);
+    /// assert_eq!(report.totals.after, 4);
+    /// assert_eq!(report.totals.difference(), -1);
     ///
     /// assert_eq!(repricing.restate("the prices of May", |_| {})?.restated, 1);
     /// assert_eq!(repricing.restate("the prices of May", |_| {})?.restated, 0);
     /// let totals = engine.usage().summary(&UsageQuery::all_time())?.totals;
-    /// assert_eq!(totals.total_cost_cents, 4.into());
+    /// assert_eq!(totals.total_cost_cents, 4);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     fn reprice<'a>(&'a self, prices: &'a dyn Pricer, events: EventQuery) -> Repricing<'a>;
