@@ -244,7 +244,7 @@
 //! | `tower` | a layer for axum, tonic, hyper: `limitry::tower` | http, tower-service |
 //! | `tokio` | the [timer](time::Timer) of the runtime that a task waits in | tokio's timer |
 //! | `metrics` | [figures](guide::observability) of its own work | 270 to 400 instructions a call |
-//! | `webhooks` | signatures of webhooks (`alerts::StandardWebhook`) | hmac, sha2, base64 |
+//! | `webhooks` | alerts as signed webhooks: `limitry::webhooks` | hmac, sha2, base64, http |
 //! | `tracing` | [spans](guide::observability) of builds and rule changes | nothing a call |
 //!
 //! The crate needs Rust 1.90, a newer one in a minor release only, and has no unsafe code.
@@ -285,6 +285,8 @@ mod telemetry;
 pub mod tower;
 pub mod usage;
 mod waiting;
+#[cfg(feature = "webhooks")]
+pub mod webhooks;
 pub mod wire;
 
 pub use self::base::amount::Amount;
