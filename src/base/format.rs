@@ -26,7 +26,7 @@ impl Version {
     pub(crate) const NEWEST: Self = Self::Three;
 
     /// What a file says of itself.
-    pub(crate) fn number(self) -> u32 {
+    pub(crate) const fn number(self) -> u32 {
         match self {
             Self::One => 1,
             Self::Two => 2,

@@ -48,17 +48,19 @@ pub struct EngineBuilder {
     pub(super) rules: RuleSet,
     pub(super) clock: Option<Box<dyn Clock>>,
     pub(super) recording: Recording,
-    event_bytes: Option<usize>,
-    event_retention: Option<Duration>,
+    pub(super) event_bytes: Option<usize>,
+    pub(super) event_retention: Option<Duration>,
     pub(super) rollups: RollupOptions,
     pub(super) max_keys: u64,
     pub(super) idempotency_retention: Duration,
-    idempotency_max_keys: Option<usize>,
+    pub(super) idempotency_max_keys: Option<usize>,
     pub(super) max_reservations: usize,
     pub(super) late_events: Duration,
     pub(super) time_zone: TimeZone,
     pub(super) prices: Option<Arc<dyn Pricer>>,
     durable: Option<Durable>,
+    /// Whether the rules and the settings are those of the store.
+    pub(super) as_stored: bool,
     hash_seed: Option<usize>,
     pub(super) timer: Option<Arc<dyn Timer>>,
     pub(super) max_waiters: usize,
@@ -89,6 +91,7 @@ impl EngineBuilder {
             time_zone: Tz::UTC.into(),
             prices: None,
             durable: None,
+            as_stored: false,
             timer: None,
             max_waiters: DEFAULT_MAX_WAITERS,
             max_alerts: DEFAULT_MAX_ALERTS,
@@ -288,6 +291,47 @@ impl EngineBuilder {
         self
     }
 
+    /// Opens the [`durable`](Self::durable) store as its engine left it: with the rules and meters
+    /// that are in it, which are neither merged with others nor removed, and with the settings that
+    /// this engine had. It is for tools that know a store and not the application:
+    /// what a builder says otherwise, an engine of no rules, would be a change of the
+    /// application's code.
+    ///
+    /// The settings are those of this builder that [`EngineConfig`](crate::config::EngineConfig)
+    /// has, but for what concerns waiting; [`max_alerts`](Self::max_alerts) and
+    /// [`Durable::retention`] with them. What else this builder says of them is passed over.
+    /// Clock, timer, prices and recorder are this builder's, and so is how the store is used:
+    /// durability, batches, delays.
+    ///
+    /// A store that no version has opened since it writes its settings down says of them the time
+    /// zone, for how long late events are taken, and the dimensions of usage; of all others these
+    /// are the defaults then, and no record is dropped because of its age.
+    ///
+    /// With `OpenOptions::copy_on_write` the file stays as it is, byte for byte. Without it the engine's own bookkeeping is written, and what
+    /// the caller records. Without a store this means nothing.
+    ///
+    /// ```
+    /// use limitry::store::MemoryStore;
+    /// use limitry::{Engine, RateLimit, Window};
+    ///
+    /// let medium = MemoryStore::new();
+    /// let calls = RateLimit::new("Calls", 60, Window::Minute);
+    /// let engine = Engine::builder().rate_limit(calls).durable(medium.open()?).build()?;
+    /// engine.store().close()?;
+    /// // With the feature `durable`: Durable::options().copy_on_write(true).open("limitry.redb")?
+    /// let tool = Engine::builder().durable(medium.open()?).as_stored().build()?;
+    /// assert_eq!(tool.rules().list().len(), 1);
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`build`](Self::build) fails where the builder has rules or meters, or where a newer
+    /// version wrote the settings down in a way that this one does not read.
+    pub fn as_stored(mut self) -> Self {
+        self.as_stored = true;
+        self
+    }
+
     /// Makes the engine. O(rules); with a store it reads the newest checkpoint, the idempotency
     /// keys and the log since.
     ///
@@ -303,7 +347,7 @@ impl EngineBuilder {
         problems.extend(crate::rules::set_problems(&rules, &meters));
         RuleSetError::check(problems)?;
         if let Some(durable) = self.durable.take() {
-            return self.build_durable(&durable);
+            return self.build_durable(durable);
         }
         Ok(self.build_in_memory(rules, &meters))
     }
@@ -412,6 +456,10 @@ impl EngineBuilder {
         }
         if self.max_alerts == 0 {
             problems.push(problem("maxAlerts", "0 must be at least 1".to_owned()));
+        }
+        if self.as_stored && self.rules != RuleSet::new() {
+            let reason = "the builder has rules or meters, and must have none".to_owned();
+            problems.push(problem("asStored", reason));
         }
         problems.extend(self.recording.problem().map(|reason| problem("recording", reason)));
         problems.extend(self.rollups.problems());

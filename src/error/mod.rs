@@ -171,7 +171,11 @@ impl Error {
             Self::Amount(_)
             | Self::Customers(CustomersError::Invalid(_))
             | Self::Build(BuildError::Invalid(_))
-            | Self::Simulate(SimulateError::Invalid(_) | SimulateError::Share { .. })
+            | Self::Simulate(
+                SimulateError::Invalid(_)
+                | SimulateError::Share { .. }
+                | SimulateError::Line { .. },
+            )
             | Self::Import(ImportError::Line { .. }) => Class::BadInput,
             Self::Export(ExportError::Write { .. }) | Self::Import(ImportError::Read { .. }) => {
                 Class::Stream

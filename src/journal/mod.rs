@@ -43,6 +43,8 @@ pub(crate) use self::pipeline::{Commit, Pipeline};
 pub(crate) use self::record::{
     Entry, Head, HoldsOut, Record, RecordedDecision, ReservationOut, Unreadable, put_corrected,
 };
-pub(crate) use self::recovery::{CalendarRow, CutBefore, DECLARED, Recovered, Settings, recover};
+pub(crate) use self::recovery::{
+    CalendarRow, CutBefore, DECLARED, Recovered, Settings, StoredSettings, recover,
+};
 pub(crate) use self::verify::Verified;
 pub use self::verify::VerifyReport;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::queue::Limits;
+use crate::base::format::Version;
 use crate::base::progress::Progress;
 use crate::base::words::words;
 use crate::journal::store::Store;
@@ -132,6 +133,16 @@ impl Durable {
             retention: RETENTION,
             progress: None,
         }
+    }
+
+    /// The format that this version writes.
+    pub const NEWEST_FORMAT: u32 = Version::NEWEST.number();
+
+    /// Returns the format that the store is in. An older one becomes the
+    /// [newest](Self::NEWEST_FORMAT) when an engine is built on it.
+    #[must_use]
+    pub fn format(&self) -> u32 {
+        self.store.version().number()
     }
 
     /// Sets what has happened to an event when a call returns; the default is

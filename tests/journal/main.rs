@@ -14,6 +14,7 @@ mod support;
 
 mod adjustments;
 mod alerts;
+mod as_stored;
 mod balances_crash;
 #[cfg(unix)]
 mod balances_kill;

@@ -36,10 +36,10 @@ fn a_plan_says_what_would_change_and_changes_nothing() {
     let (code, said) = plan(&server, text(&other), &["--missing", "remove"]);
     assert!(code == 2 && said.contains("\n- A\n1 to create, 1 to update, 1 to remove"), "{said}");
     assert_eq!(server.send("GET", "/engine/v1/rules", "").body, before);
-    // What cannot be said ends with 1.
+    // What cannot be said ends with why.
     let bad = folder.write("bad.toml", &rules(&[("", 3)]));
     let (code, said) = plan(&server, text(&bad), &[]);
-    assert!(code == 1 && said.contains("line 2: rate limit #1: name"), "{said}");
+    assert!(code == 8 && said.contains("line 2: rate limit #1: name"), "{said}");
     let stranger = ["plan", text(&same), "--url", "http://127.0.0.1:1", "--key", "lm_x"];
     let (good, _, said) = run(&stranger);
     assert!(!good && said.contains("127.0.0.1:1"), "{said}");

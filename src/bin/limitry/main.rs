@@ -5,27 +5,38 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use axum::http::Uri;
 use clap::{Args, Parser, Subcommand};
 use limitry::http::{ApiKey, Generation, Scope};
 
 use crate::config_file::SECONDS;
 
+mod bar;
+mod client;
 mod config_file;
 mod demo;
+mod ended;
 mod keys;
 mod plan;
+mod report;
 mod rules_file;
 mod serve;
 mod signals;
+mod simulate;
+mod store;
+mod top;
 
 /// Rate limits, quotas and usage metering behind the product's HTTP API.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed for another reason than these; 2 the arguments are wrong (of `plan`: \
+something would change); 3 the store is damaged; 4 another engine has it open; 5 a newer version \
+wrote it; 6 there is no such file; 7 the file is no store; 8 lines or rules that were given are bad.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -37,8 +48,16 @@ enum Command {
         rules: PathBuf,
     },
     /// Says what a running server would change to have the rules of a file: ends with 0 where that
-    /// is nothing, with 2 where it is something, and with 1 where that cannot be said.
+    /// is nothing, with 2 where it is something, and with another code where that cannot be said.
     Plan(Plan),
+    /// The upkeep of a store that no engine has open.
+    Store(store::Store),
+    /// Says what rules of a file would have done with events that were exported.
+    Simulate(simulate::Simulate),
+    /// Reports who used what, by a store that no engine has open or by a running server.
+    Report(report::Report),
+    /// Shows what a running server does, in a terminal.
+    Top(top::Top),
     /// Keys of the API.
     Key {
         #[command(subcommand)]
@@ -89,12 +108,8 @@ struct Serve {
 struct Plan {
     /// A file of rules, as TOML.
     rules: PathBuf,
-    /// The server.
-    #[arg(long, default_value = "http://127.0.0.1:8700")]
-    url: Uri,
-    /// A key that reads; the environment's LIMITRY_KEY where it is left out.
-    #[arg(long)]
-    key: Option<String>,
+    #[command(flatten)]
+    server: client::Server,
     /// What would become of rules that the file does not name.
     #[arg(long, default_value = "keep", value_parser = ["keep", "archive", "remove"])]
     missing: String,
@@ -142,24 +157,29 @@ fn generation(text: &str) -> Result<Generation, String> {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let is_json = match &command {
+        Command::Store(asked) => asked.json,
+        Command::Simulate(asked) => asked.json,
+        Command::Report(asked) => asked.json,
+        _ => false,
+    };
+    let done = match command {
         Command::Plan(options) => match plan::run(&options) {
             Ok(true) => return ExitCode::from(2),
             done => done.map(drop),
         },
         Command::Serve(options) => serve::run(options),
         Command::Check { rules } => check(&rules),
+        Command::Store(asked) => store::run(asked),
+        Command::Simulate(asked) => simulate::run(&asked),
+        Command::Report(asked) => report::run(&asked),
+        Command::Top(asked) => top::run(&asked),
         Command::Key { command: KeyCommand::New { project, scope, generation, name } } => {
             new_key(project, scope, generation, name)
         }
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("limitry: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    done.map_or_else(|why| ended::with(&why, is_json), |()| ExitCode::SUCCESS)
 }
 
 fn check(path: &std::path::Path) -> Result<(), Failure> {

@@ -13,6 +13,12 @@ pub enum SimulateError {
     /// What was asked for of the recorded events is no good question.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// A line is not an event as [`Store::export`](crate::handles::Store::export) writes them.
+    #[error("{reason}")]
+    Line {
+        /// The field, the value and the rule that it breaks.
+        reason: Box<str>,
+    },
     /// The share that may be refused is none.
     #[error("share: {share} must be 0 to 100 percent")]
     Share {

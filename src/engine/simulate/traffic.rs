@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use super::past::Past;
@@ -10,6 +11,7 @@ use super::{Demand, SimulateError};
 use crate::base::clock::Timestamp;
 use crate::base::progress::Progress;
 use crate::engine::Core;
+use crate::engine::transfer::past_event;
 use crate::event::Event;
 use crate::log::{
     Corrections, Dropped, EventQuery, PackedEvent, QueryError, RecordedEvent, ScanFilter, Segment,
@@ -45,11 +47,38 @@ impl<'a> Attempt<'a> {
         Self { at: at.into(), event, was_let_in: None }
     }
 
+    /// Returns when the call was decided about.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
     /// Says that the call was let in, or that it was refused.
     #[must_use]
     pub fn was_let_in(mut self, let_in: bool) -> Self {
         self.was_let_in = Some(let_in);
         self
+    }
+}
+
+/// Reads a line of JSON as [`Store::export`](crate::handles::Store::export) writes it. The call was
+/// decided about at the event's `createdAt`; what became of it is not known. An `id` and an
+/// `idempotencyKey` mean nothing here, and need not be there.
+///
+/// ```
+/// use limitry::simulation::Attempt;
+///
+/// let line = r#"{"customerId":"ann","eventType":"call","createdAt":"2024-01-15T10:00:00Z"}"#;
+/// let attempt: Attempt<'_> = line.parse()?;
+/// assert_eq!(attempt.at().to_string(), "2024-01-15T10:00:00Z");
+/// # Ok::<(), limitry::errors::SimulateError>(())
+/// ```
+impl FromStr for Attempt<'static> {
+    type Err = SimulateError;
+
+    fn from_str(line: &str) -> Result<Self, SimulateError> {
+        let read = past_event(line).map_err(|reason| SimulateError::Line { reason: reason.into() });
+        read.map(|(at, event)| Self::new(at, event))
     }
 }
 

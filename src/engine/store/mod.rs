@@ -3,6 +3,7 @@
 
 mod calls;
 mod open;
+mod settings;
 mod space;
 #[cfg(test)]
 mod tests;

@@ -27,8 +27,10 @@ impl EngineBuilder {
     /// Recovers what the store has, and goes on from there with what the builder says.
     pub(in crate::engine) fn build_durable(
         mut self,
-        durable: &Durable,
+        mut durable: Durable,
     ) -> Result<Engine, BuildError> {
+        self.settings_of(&mut durable)?;
+        let durable = &durable;
         let clock = self.clock.take().unwrap_or_else(|| Box::new(SystemClock::new()));
         let hasher = ahash::RandomState::new();
         let keys_retention =
@@ -47,6 +49,7 @@ impl EngineBuilder {
             idempotency_max_keys: max_keys,
             loads_keys: true,
             hasher: hasher.clone(),
+            kept: self.settings_to_keep(durable),
             now,
         };
         let (recovered, is_new) = recover(&settings, &mut |progress| durable.tell(progress))?;
@@ -117,7 +120,11 @@ impl EngineBuilder {
         }
         let rules = core.snapshot.load_full();
         core.track_folds_of(&rules.meters, &rules.rules);
-        core.go_on_with(self.rules, declared.as_deref(), is_new)?;
+        if self.as_stored {
+            core.go_on_as_stored()?;
+        } else {
+            core.go_on_with(self.rules, declared.as_deref(), is_new)?;
+        }
         core.go_on_with_calendars(cut).map_err(of_rules)?;
         if core.ledger.is_some() {
             core.compiler.lock().recount();
@@ -128,6 +135,16 @@ impl EngineBuilder {
 }
 
 impl Core {
+    /// Goes on with the stored rules as they are.
+    fn go_on_as_stored(&self) -> Result<(), BuildError> {
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method alone is not general enough in its lifetime"
+        )]
+        let renewed = self.changed(|change| change.renew());
+        renewed.map_err(of_rules)
+    }
+
     /// Merges the rules of the code into the stored ones: what changed in the code since the last
     /// time is changed, what was changed at run time stays.
     fn go_on_with(
@@ -138,12 +155,7 @@ impl Core {
     ) -> Result<(), BuildError> {
         let text = serde_json::to_vec(&rules).unwrap_or_default();
         if declared == Some(&*text) {
-            #[expect(
-                clippy::redundant_closure_for_method_calls,
-                reason = "the method alone is not general enough in its lifetime"
-            )]
-            let renewed = self.changed(|change| change.renew());
-            return renewed.map_err(of_rules);
+            return self.go_on_as_stored();
         }
         // As they are when they are read again: some things can be said in two ways.
         let rules = serde_json::from_slice(&text).unwrap_or(rules);

@@ -1,5 +1,7 @@
 //! What a line of JSON says of an event.
 
+use super::reason;
+use crate::base::clock::Timestamp;
 use crate::event::{Dimension, Event};
 use crate::log::Stored;
 use crate::wire::{DraftProblem, Line};
@@ -14,15 +16,23 @@ pub(super) fn is_other(line: &Line, event: &Stored<'_>) -> bool {
         || line.0.timestamp().is_some_and(|at| at != event.timestamp())
 }
 
+/// When the event of a line happened, and the event without that; or what is wrong with the line.
+pub(in crate::engine) fn past_event(text: &str) -> Result<(Timestamp, Event<'static>), String> {
+    let mut line: Line = serde_json::from_str(text).map_err(|why| reason(&why))?;
+    let at = line.0.timestamp().ok_or("createdAt: must be there")?;
+    // Who replays has no use for names.
+    line.0.id = None;
+    let mut event = of_draft(line)?;
+    event.timestamp = None;
+    Ok((at, event))
+}
+
 /// The event of a line, with an idempotency key and a timestamp; or what is wrong with it.
 pub(super) fn event(mut line: Line) -> Result<Event<'static>, String> {
     let id = line.0.id.take();
     let has_key = line.0.idempotency_key().is_some();
     let has_timestamp = line.0.timestamp().is_some();
-    let event = line.0.into_event().map_err(|lack| match lack {
-        DraftProblem::Missing(field) => format!("{field}: must be there"),
-        DraftProblem::Broken(problem) => problem.to_string(),
-    })?;
+    let event = of_draft(line)?;
     if !has_timestamp {
         return Err("createdAt: must be there".to_owned());
     }
@@ -31,4 +41,11 @@ pub(super) fn event(mut line: Line) -> Result<Event<'static>, String> {
         Some(id) => Ok(event.idempotency_key(id)),
         None => Err("idempotencyKey: must be there where no id is".to_owned()),
     }
+}
+
+fn of_draft(line: Line) -> Result<Event<'static>, String> {
+    line.0.into_event().map_err(|lack| match lack {
+        DraftProblem::Missing(field) => format!("{field}: must be there"),
+        DraftProblem::Broken(problem) => problem.to_string(),
+    })
 }

@@ -18,6 +18,7 @@ mod line;
 mod report;
 mod stored;
 
+pub(super) use self::line::past_event;
 use self::report::Skipped;
 pub use self::report::{BadLines, ExportReport, ImportReport, SkippedLine};
 

@@ -101,7 +101,7 @@ impl CutRows {
     }
 
     /// The zone that periods were cut by which have no other.
-    fn zone(&self) -> Tz {
+    pub(super) fn zone(&self) -> Tz {
         self.zone.map_or(Tz::UTC, |row| row.zone.into())
     }
 

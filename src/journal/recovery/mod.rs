@@ -35,12 +35,14 @@ use crate::usage::{Figure, RollupOptions, Rollups, RollupsError};
 mod calendars;
 mod redo;
 mod rows;
+mod settings;
 
 use self::calendars::read_customers;
 pub(crate) use self::calendars::{CalendarRow, CutBefore};
 pub(crate) use self::rows::DECLARED;
 pub(super) use self::rows::{ACKNOWLEDGED, ERASED};
-use self::rows::{ENGINE, EngineRows, Identity, LATE, SHIFT};
+use self::rows::{ENGINE, EngineRows, Identity, LATE, SETTINGS, SHIFT};
+pub(crate) use self::settings::StoredSettings;
 
 /// How many records are read between two calls that tell of progress.
 pub(super) const RECORDS_A_REPORT: u64 = 65_536;
@@ -67,6 +69,9 @@ pub(crate) struct Settings {
     /// Whether idempotency keys are loaded.
     pub(crate) loads_keys: bool,
     pub(crate) hasher: ahash::RandomState,
+    /// What the application's code says of the engine beside its rules, to be kept; `None` where
+    /// nothing is kept of it.
+    pub(crate) kept: Option<Vec<u8>>,
     /// What the clock shows.
     pub(crate) now: Timestamp,
 }
@@ -124,6 +129,11 @@ pub(crate) fn recover(
     }
     if let Some((key, row)) = known.cut.other_zone(settings.time_zone, store.end()) {
         put(key, row);
+    }
+    if let Some(row) = settings.kept.as_ref().or(known.settings.as_ref())
+        && (converts || known.settings.as_ref() != Some(row))
+    {
+        put(SETTINGS, row.clone());
     }
     if !converts || is_new {
         if !rows.is_empty() {

@@ -20,6 +20,10 @@ pub(in crate::journal) const ACKNOWLEDGED: u64 = 1_004;
 /// they do not say any more what they did to counters.
 pub(in crate::journal) const ERASED: u64 = 1_005;
 
+/// The key of the row with what the application's code said of the engine the last time, beside its
+/// rules.
+pub(super) const SETTINGS: u64 = 1_006;
+
 /// What an engine keeps from its first opening on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Identity {
@@ -68,6 +72,8 @@ pub(super) struct EngineRows {
     /// The number up to which all alerts were acknowledged.
     pub(super) acknowledged: u64,
     pub(super) erased: u64,
+    /// What the application's code said of the engine the last time, beside its rules.
+    pub(super) settings: Option<Vec<u8>>,
     pub(super) cut: CutRows,
 }
 
@@ -96,6 +102,7 @@ impl EngineRows {
                 Ok(number) => rows.erased = u64::from_le_bytes(number),
                 Err(_) => wrong = wrong.or(Some("which records were rewritten")),
             },
+            SETTINGS => rows.settings = Some(bytes.to_vec()),
             key if CutRows::takes(key) => {
                 let is_read = rows.cut.read(key, bytes).is_some();
                 wrong = wrong.or((!is_read).then_some("how periods were cut"));

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ::redb::backends::FileBackend;
 use ::redb::{BackendError, StorageBackend};
 
+use super::overlay::Overlay;
 use super::watch::FileWatch;
 use crate::base::codec::{Codec, Reader};
 use crate::base::format::Version;
@@ -86,6 +87,8 @@ pub(super) struct Backend {
 enum Medium {
     /// A file; one that others may know of is watched.
     File(FileBackend, Option<FileWatch>),
+    /// A file that is only read: what is written stays in memory.
+    Kept(FileBackend, Overlay),
     Storage(Box<dyn Storage>),
 }
 
@@ -102,6 +105,17 @@ const MARK: &str = "mark";
 impl Backend {
     pub(super) fn file(file: FileBackend, watch: Option<FileWatch>) -> Self {
         Self::on(Medium::File(file, watch))
+    }
+
+    /// A file that is opened for reading, and stays as it is.
+    pub(super) fn kept(file: FileBackend) -> io::Result<Self> {
+        let overlay = Overlay::over(StorageBackend::len(&file)?);
+        Ok(Self::on(Medium::Kept(file, overlay)))
+    }
+
+    /// Whether the file stays as it is, whatever is written.
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self.medium.as_ref(), Medium::Kept(..))
     }
 
     pub(super) fn storage(storage: Box<dyn Storage>) -> Self {
@@ -156,7 +170,7 @@ impl Backend {
     fn watch(&self) -> Option<&FileWatch> {
         match self.medium.as_ref() {
             Medium::File(_, watch) => watch.as_ref(),
-            Medium::Storage(_) => None,
+            Medium::Kept(..) | Medium::Storage(_) => None,
         }
     }
 
@@ -164,6 +178,7 @@ impl Backend {
     pub(super) fn bytes(&self) -> io::Result<u64> {
         match self.medium.as_ref() {
             Medium::File(file, _) => StorageBackend::len(file),
+            Medium::Kept(_, overlay) => Ok(overlay.len()),
             Medium::Storage(storage) => self.theirs(|| storage.len()),
         }
     }
@@ -171,7 +186,7 @@ impl Backend {
     /// Only files are locked: a medium is given to one engine.
     fn locks(&self) -> Result<&FileBackend, BackendError> {
         match self.medium.as_ref() {
-            Medium::File(file, _) => Ok(file),
+            Medium::File(file, _) | Medium::Kept(file, _) => Ok(file),
             Medium::Storage(_) => Err(BackendError::Unsupported),
         }
     }
@@ -200,7 +215,7 @@ impl Backend {
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.medium.as_ref() {
-            Medium::File(file, _) => file.fmt(f),
+            Medium::File(file, _) | Medium::Kept(file, _) => file.fmt(f),
             Medium::Storage(storage) => storage.fmt(f),
         }
     }
@@ -220,6 +235,7 @@ impl StorageBackend for Backend {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         match self.medium.as_ref() {
             Medium::File(file, _) => file.read(offset, out),
+            Medium::Kept(file, overlay) => overlay.read(file, offset, out),
             Medium::Storage(storage) => self.theirs(|| storage.read(offset, out)),
         }
     }
@@ -233,6 +249,10 @@ impl StorageBackend for Backend {
                 }
                 Ok(())
             }
+            Medium::Kept(_, overlay) => {
+                overlay.set_len(len);
+                Ok(())
+            }
             Medium::Storage(storage) => self.theirs(|| storage.set_len(len)),
         }
     }
@@ -243,6 +263,7 @@ impl StorageBackend for Backend {
                 file.sync_data()?;
                 watch.as_ref().map_or(Ok(()), |watch| watch.look(|| self.marked()))
             }
+            Medium::Kept(..) => Ok(()),
             Medium::Storage(storage) => self.theirs(|| storage.sync()),
         }
     }
@@ -250,18 +271,23 @@ impl StorageBackend for Backend {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         match self.medium.as_ref() {
             Medium::File(file, _) => file.write(offset, data),
+            Medium::Kept(file, overlay) => overlay.write(file, offset, data),
             Medium::Storage(storage) => self.theirs(|| storage.write(offset, data)),
         }
     }
 
     fn close(&self) -> io::Result<()> {
         match self.medium.as_ref() {
-            Medium::File(file, _) => file.close(),
+            Medium::File(file, _) | Medium::Kept(file, _) => file.close(),
             Medium::Storage(_) => Ok(()),
         }
     }
 
+    /// Whoever only reads shares the file with others that do, and with nobody that writes.
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        if self.is_kept() {
+            return self.locks()?.try_lock_shared_range(start, end);
+        }
         self.locks()?.try_lock_range(start, end)
     }
 
@@ -274,6 +300,9 @@ impl StorageBackend for Backend {
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        if self.is_kept() {
+            return self.locks()?.lock_shared_range(start, end);
+        }
         self.locks()?.lock_range(start, end)
     }
 

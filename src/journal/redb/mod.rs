@@ -21,6 +21,7 @@ mod medium;
 #[path = "../../../tests/support/medium.rs"]
 pub(in crate::journal) mod medium_of_tests;
 mod options;
+mod overlay;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,7 @@ mod write;
 
 use std::any::Any;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -61,11 +62,14 @@ pub(crate) struct StoreOptions {
     /// 0.3 MB more a GB of the file, and damage shows when it is met; in redb's own tables it can
     /// abort the process then.
     pub(crate) quick_open: bool,
+    /// Leave the file as it is: what is written stays in memory.
+    pub(crate) copy_on_write: bool,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { create: true, cache_bytes: 64 * 1_024 * 1_024, quick_open: false }
+        let cache_bytes = 64 * 1_024 * 1_024;
+        Self { create: true, cache_bytes, quick_open: false, copy_on_write: false }
     }
 }
 
@@ -106,9 +110,14 @@ impl RedbStore {
     /// Opens the store in a file.
     pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
         let named = Named { file: path.display().to_string().into() };
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(named.foreign("it is no plain file"));
+        }
+        if options.copy_on_write {
+            return Self::open_kept(path, named, options);
+        }
         let is_new = options.create && !path.exists();
-        let file =
-            std::fs::OpenOptions::new().read(true).write(true).create(options.create).open(path);
+        let file = fs::OpenOptions::new().read(true).write(true).create(options.create).open(path);
         let file = file.map_err(|error| named.io("opening to read and write", &error))?;
         let watch = FileWatch::new(path, &file).map_err(|error| named.io("opening", &error))?;
         let file = FileBackend::new(file).map_err(|error| named.redb("opening", error))?;
@@ -117,6 +126,15 @@ impl RedbStore {
             sync_folder(path).map_err(|error| store.named.io("making the file last", &error))?;
         }
         Ok(store)
+    }
+
+    /// Opens the store in a file that stays as it is.
+    fn open_kept(path: &Path, named: Named, options: &StoreOptions) -> Result<Self, StoreError> {
+        let file = File::open(path).map_err(|error| named.io("opening to read", &error))?;
+        let file = FileBackend::new(file).map_err(|error| named.redb("opening", error))?;
+        let kept = Backend::kept(file).map_err(|error| named.io("opening", &error))?;
+        // A new one could be made in memory alone.
+        Self::start(named, kept, &StoreOptions { create: false, ..*options })
     }
 
     /// Opens the store on a medium; where that is empty, a new one.

@@ -49,6 +49,23 @@ impl OpenOptions {
         self
     }
 
+    /// Sets whether the file stays as it is, and is opened for reading alone; the default is
+    /// `false`. What the engine writes is kept in memory, read from there, and gone with the
+    /// engine: a repair after a crash, the conversion of an older format and the engine's own
+    /// bookkeeping with it, and whatever the application records. It is for tools that look at a
+    /// store, copy it or try something out; with
+    /// [`EngineBuilder::as_stored`](crate::EngineBuilder::as_stored) they need not know how its
+    /// engine is built.
+    ///
+    /// A missing file is an error, as with [`create(false)`](Self::create). Any number of engines
+    /// share a file in this way; one that writes to it shares it with nobody, so that each of both
+    /// kinds finds it [`Locked`](crate::errors::StoreError::Locked) while the other has it open.
+    /// Memory grows by what is written. It means nothing to [`open_on`](Self::open_on).
+    pub fn copy_on_write(mut self, copy_on_write: bool) -> Self {
+        self.0.copy_on_write = copy_on_write;
+        self
+    }
+
     /// Opens the store in a file.
     ///
     /// # Errors

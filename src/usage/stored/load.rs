@@ -42,12 +42,8 @@ impl Rollups {
         hasher: &ahash::RandomState,
     ) -> Result<Self, RollupsError> {
         let from = &mut from;
-        let own = u8::decode(from)?;
-        if own != VERSION {
-            return Err(RollupsError::Newer(own));
-        }
+        let saved = Self::saved_dimensions(from)?;
         let mut rollups = Self::new(options, hasher);
-        let saved: Vec<String> = from.list("dimensions", |from| from.text().map(str::to_owned))?;
         let declared = rollups.dictionaries.iter().map(|it| it.dimension.as_str().to_owned());
         let declared: Vec<String> = declared.collect();
         if saved != declared {
@@ -67,6 +63,15 @@ impl Rollups {
         from.end()?;
         rollups.notes.loading = Some(loading);
         Ok(rollups)
+    }
+
+    /// Reads by which dimensions the saved ones are: what they begin with.
+    pub(crate) fn saved_dimensions(from: &mut Reader<'_>) -> Result<Vec<String>, RollupsError> {
+        let own = u8::decode(from)?;
+        if own != VERSION {
+            return Err(RollupsError::Newer(own));
+        }
+        Ok(from.list("dimensions", |from| from.text().map(str::to_owned))?)
     }
 
     fn load_shape(&mut self, from: &mut Reader<'_>) -> Result<Box<Loading>, Malformed> {

@@ -17,8 +17,12 @@ use crate::journal::store::*;
 use crate::log::RunTimes;
 
 /// A small cache, so that reading goes to the disk.
-const OPTIONS: StoreOptions =
-    StoreOptions { create: true, cache_bytes: 256 * 1_024, quick_open: false };
+const OPTIONS: StoreOptions = StoreOptions {
+    create: true,
+    cache_bytes: 256 * 1_024,
+    quick_open: false,
+    copy_on_write: false,
+};
 
 fn open(medium: &Medium) -> Result<RedbStore, StoreError> {
     RedbStore::open_storage(Box::new(medium.clone()), &OPTIONS)
