@@ -307,8 +307,9 @@ impl EngineBuilder {
     /// zone, for how long late events are taken, and the dimensions of usage; of all others these
     /// are the defaults then, and no record is dropped because of its age.
     ///
-    /// With `OpenOptions::copy_on_write` the file stays as it is, byte for byte. Without it the engine's own bookkeeping is written, and what
-    /// the caller records. Without a store this means nothing.
+    /// With `OpenOptions::copy_on_write` the file stays as it is, byte for byte. Without it the
+    /// engine's own bookkeeping is written, and what the caller records. Without a store this
+    /// means nothing.
     ///
     /// ```
     /// use limitry::store::MemoryStore;
@@ -346,8 +347,9 @@ impl EngineBuilder {
         let (rules, meters) = self.rules.clone().into_parts();
         problems.extend(crate::rules::set_problems(&rules, &meters));
         RuleSetError::check(problems)?;
-        if let Some(durable) = self.durable.take() {
-            return self.build_durable(durable);
+        if let Some(mut durable) = self.durable.take() {
+            self.settings_of(&mut durable)?;
+            return self.build_durable(&durable);
         }
         Ok(self.build_in_memory(rules, &meters))
     }

@@ -60,7 +60,7 @@ fn tool(store: Durable) -> Engine {
     Engine::builder().durable(store).as_stored().build().expect("an engine")
 }
 
-/// What an engine has, as text: rules with their ids, usage by a dimension of its own, the standing.
+/// What an engine has, as text: its rules with their ids, usage by its own dimension, a standing.
 fn said(engine: &Engine) -> Vec<String> {
     let rules = engine.rules();
     let by_team = engine.usage().breakdown(&UsageQuery::all_time(), "team_id").expect("declared");

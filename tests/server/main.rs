@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
+mod docs;
+mod live;
 mod operations;
 mod program;
+mod upkeep;
 
 use program::{Answer, Folder, Server, run, text};
 

@@ -1,5 +1,7 @@
 //! How the program ends: the exit codes that scripts go by.
 
+use std::io::{self, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use limitry::errors::{BatchError, BuildError, ExportError, ImportError, StoreError};
@@ -46,7 +48,7 @@ impl Ended {
             StoreError::Newer { .. } | StoreError::UnknownKind { .. } => Self::Newer,
             StoreError::Foreign { .. } => Self::Foreign,
             StoreError::Damaged { .. } => Self::Damaged,
-            StoreError::Io { kind: std::io::ErrorKind::NotFound, .. } => Self::Missing,
+            StoreError::Io { kind: io::ErrorKind::NotFound, .. } => Self::Missing,
             _ => Self::Failed,
         }
     }
@@ -93,11 +95,26 @@ impl Told {
     }
 }
 
+/// Does work with files that may be damaged: what redb panics about there is caught and becomes an
+/// error, which says all that its panic would.
+pub(crate) fn quietly(work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    panic::set_hook(Box::new(|_| {}));
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    let _silent = panic::take_hook();
+    done.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+        Err(format!("a bug of this program: {text}").into())
+    })
+}
+
 /// Says why, and ends so; as JSON on stdout as well where that is asked for.
 pub(crate) fn with(why: &Failure, is_json: bool) -> ExitCode {
     let (code, word) = Ended::of(why).code();
     if is_json {
-        println!("{}", json!({"error": word, "message": why.to_string()}));
+        let said = json!({"error": word, "message": why.to_string()});
+        // Who does not read it is told by the code.
+        let _read = writeln!(io::stdout(), "{said}");
     }
     eprintln!("limitry: {why}");
     ExitCode::from(code)

@@ -36,7 +36,8 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed for another reason than these; 2 the arguments are wrong (of `plan`: \
 something would change); 3 the store is damaged; 4 another engine has it open; 5 a newer version \
-wrote it; 6 there is no such file; 7 the file is no store; 8 lines or rules that were given are bad.";
+wrote it; 6 there is no such file; 7 the file is no store; 8 lines or rules that were given are \
+bad.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -171,9 +172,9 @@ fn main() -> ExitCode {
         },
         Command::Serve(options) => serve::run(options),
         Command::Check { rules } => check(&rules),
-        Command::Store(asked) => store::run(asked),
+        Command::Store(asked) => ended::quietly(|| store::run(asked)),
         Command::Simulate(asked) => simulate::run(&asked),
-        Command::Report(asked) => report::run(&asked),
+        Command::Report(asked) => ended::quietly(|| report::run(&asked)),
         Command::Top(asked) => top::run(&asked),
         Command::Key { command: KeyCommand::New { project, scope, generation, name } } => {
             new_key(project, scope, generation, name)

@@ -41,6 +41,7 @@ pub(crate) struct Top {
 pub(crate) fn run(asked: &Top) -> Result<(), Failure> {
     debug_assert!(SECONDS.contains(&asked.every.as_secs()), "its parser sees to it");
     let client = Client::new(&asked.server, TIMEOUT)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let mut before = None;
     loop {
         let frame = Frame::ask(&client)?;
@@ -58,8 +59,7 @@ pub(crate) fn run(asked: &Top) -> Result<(), Failure> {
             return Ok(());
         }
         before = Some(frame);
-        #[expect(clippy::disallowed_methods, reason = "it is for people to look at")]
-        std::thread::sleep(asked.every);
+        runtime.block_on(tokio::time::sleep(asked.every));
     }
 }
 
@@ -83,7 +83,7 @@ struct Figure {
 struct Customer {
     dimension: Option<String>,
     total_events: u64,
-    total_tokens: u128,
+    total_tokens: u64,
     total_cost_cents: Amount,
 }
 
@@ -138,12 +138,20 @@ impl Frame {
         values.fold(Amount::ZERO, Amount::saturating_add)
     }
 
+    /// How many decisions ended so, but for those that only asked.
+    fn decided(&self, outcome: &str) -> Amount {
+        let asked = |of: &&Figure| of.labels.get("verb").is_some_and(|verb| verb == "check");
+        let ended = |of: &&Figure| of.labels.get("outcome").is_some_and(|it| it == outcome);
+        let decided = self.of("limitry_decisions_total").filter(ended).filter(|of| !asked(of));
+        decided.map(|of| of.value).fold(Amount::ZERO, Amount::saturating_add)
+    }
+
     fn text(&self, url: &str, before: Option<&Self>) -> Result<String, Failure> {
         let mut text = String::new();
         let state = if self.sum("limitry_up", None) > Amount::ZERO { "up" } else { "DOWN" };
         writeln!(text, "{url}  {}  {state}", self.now)?;
-        for (called, outcome) in [("admitted", "admitted"), ("refused", "refused")] {
-            let count = |of: &Self| of.sum("limitry_decisions_total", Some(("outcome", outcome)));
+        for (called, outcome) in [("admitted", "allowed"), ("refused", "refused")] {
+            let count = |of: &Self| of.decided(outcome);
             write!(text, "{called} {}", count(self))?;
             if let Some(before) = before {
                 let millis = self.now.saturating_since(before.now).as_millis();

@@ -27,10 +27,8 @@ impl EngineBuilder {
     /// Recovers what the store has, and goes on from there with what the builder says.
     pub(in crate::engine) fn build_durable(
         mut self,
-        mut durable: Durable,
+        durable: &Durable,
     ) -> Result<Engine, BuildError> {
-        self.settings_of(&mut durable)?;
-        let durable = &durable;
         let clock = self.clock.take().unwrap_or_else(|| Box::new(SystemClock::new()));
         let hasher = ahash::RandomState::new();
         let keys_retention =
@@ -120,11 +118,8 @@ impl EngineBuilder {
         }
         let rules = core.snapshot.load_full();
         core.track_folds_of(&rules.meters, &rules.rules);
-        if self.as_stored {
-            core.go_on_as_stored()?;
-        } else {
-            core.go_on_with(self.rules, declared.as_deref(), is_new)?;
-        }
+        let rules = (!self.as_stored).then_some(self.rules);
+        core.go_on_with(rules, declared.as_deref(), is_new)?;
         core.go_on_with_calendars(cut).map_err(of_rules)?;
         if core.ledger.is_some() {
             core.compiler.lock().recount();
@@ -149,10 +144,11 @@ impl Core {
     /// time is changed, what was changed at run time stays.
     fn go_on_with(
         &self,
-        rules: RuleSet,
+        rules: Option<RuleSet>,
         declared: Option<&[u8]>,
         is_new: bool,
     ) -> Result<(), BuildError> {
+        let Some(rules) = rules else { return self.go_on_as_stored() };
         let text = serde_json::to_vec(&rules).unwrap_or_default();
         if declared == Some(&*text) {
             return self.go_on_as_stored();

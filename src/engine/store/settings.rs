@@ -42,7 +42,10 @@ impl EngineBuilder {
     }
 
     /// Takes the settings of the store where they are to be as they are there.
-    pub(super) fn settings_of(&mut self, durable: &mut Durable) -> Result<(), StoreError> {
+    pub(in crate::engine) fn settings_of(
+        &mut self,
+        durable: &mut Durable,
+    ) -> Result<(), StoreError> {
         if !self.as_stored {
             return Ok(());
         }

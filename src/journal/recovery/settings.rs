@@ -5,6 +5,7 @@ use chrono_tz::Tz;
 use super::KEYS;
 use super::rows::EngineRows;
 use crate::base::codec::Reader;
+use crate::counters::Lateness;
 use crate::journal::store::{Contents, StoreError};
 use crate::usage::Rollups;
 
@@ -26,7 +27,7 @@ impl StoredSettings {
     pub(crate) fn read(store: &dyn Contents) -> Result<Self, StoreError> {
         let rows = EngineRows::read(store)?;
         let mut found = Self {
-            late_seconds: rows.late.map(|late| late.seconds()),
+            late_seconds: rows.late.map(Lateness::seconds),
             time_zone: rows.cut.zone(),
             kept: rows.settings,
             dimensions: None,

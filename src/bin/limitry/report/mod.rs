@@ -64,9 +64,9 @@ pub(crate) struct Report {
 #[serde(rename_all = "camelCase")]
 struct Totals {
     total_events: u64,
-    total_tokens: u128,
-    total_input_tokens: u128,
-    total_output_tokens: u128,
+    total_tokens: u64,
+    total_input_tokens: u64,
+    total_output_tokens: u64,
     total_cost_cents: Amount,
 }
 

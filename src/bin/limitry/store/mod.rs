@@ -3,6 +3,7 @@
 //! What only looks at a store opens it copy-on-write, so that not a byte of the file changes; all
 //! of it goes by the rules and settings that are in the store.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use axum::http::Uri;
@@ -161,6 +162,11 @@ pub(crate) fn engine_of(store: Durable) -> Result<Engine, Failure> {
 
 /// Opens a store to write to it.
 fn write_to(file: &Path, create: bool) -> Result<(Engine, Bar), Failure> {
+    if !create || file.exists() {
+        // Whoever opens it to write repairs pages before it finds out what they are of.
+        let (looked_at, _bar) = look_at(file)?;
+        engine_of(looked_at)?;
+    }
     let bar = Bar::new("checking pages");
     let store = Durable::options().create(create).open(file)?;
     Ok((engine_of(store.durability(Durability::Buffered))?, bar))
@@ -168,12 +174,12 @@ fn write_to(file: &Path, create: bool) -> Result<(Engine, Bar), Failure> {
 
 /// Says what was done: one object of JSON, or a line of text.
 pub(crate) fn say(is_json: bool, body: &impl Serialize, text: &str) -> Result<(), Failure> {
-    if is_json {
-        println!("{}", serde_json::to_string(body)?);
-    } else {
-        println!("{text}");
+    let said = if is_json { &serde_json::to_string(body)? } else { text };
+    match writeln!(io::stdout(), "{said}") {
+        // A reader that has seen enough, as `head`, is no error.
+        Err(why) if why.kind() != io::ErrorKind::BrokenPipe => Err(why.into()),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn verify(file: &Path, is_json: bool) -> Result<(), Failure> {

@@ -1,0 +1,155 @@
+//! Goal: each command that `docs` shows does what it shows there.
+//!
+//! Method: the blocks marked `console` are run line by line in a shell, in one folder a document;
+//! `...` in what they show stands for anything. `cat` of a file that is not there makes it, as it
+//! is shown; a server that is started in the background listens on a free port, which takes the
+//! place of the one that is shown.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::program::{Folder, Server, program, text};
+
+const ADDRESS: &str = "127.0.0.1:8700";
+
+/// A command, and what it shows.
+struct Shown<'d> {
+    command: &'d str,
+    output: String,
+}
+
+fn shown(document: &str) -> Vec<Shown<'_>> {
+    let mut shown: Vec<Shown<'_>> = Vec::new();
+    for block in document.split("```console\n").skip(1) {
+        let block = block.split("```").next().expect("a part");
+        for line in block.lines() {
+            match (line.strip_prefix("$ "), shown.last_mut()) {
+                (Some(command), _) => shown.push(Shown { command, output: String::new() }),
+                (None, Some(last)) => last.output.extend([line, "\n"]),
+                (None, None) => panic!("{line:?} before a command"),
+            }
+        }
+    }
+    shown
+}
+
+/// Whether a text is what a pattern shows.
+fn is_like(text: &str, pattern: &str) -> bool {
+    let mut parts = pattern.split("...");
+    let mut rest = match text.strip_prefix(parts.next().unwrap_or_default()) {
+        Some(rest) => rest,
+        None => return false,
+    };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        let Some((_, behind)) = rest.split_once(part) else { return false };
+        rest = behind;
+    }
+    rest.ends_with(last)
+}
+
+/// Runs a line as a shell would that has the program and its key.
+fn run(folder: &Folder, command: &str) -> String {
+    let path = Path::new(program().get_program()).parent().expect("a folder").to_owned();
+    let path = format!("{}:{}", text(&path), std::env::var("PATH").expect("a path"));
+    let key = "[ -f new-key ] && export LIMITRY_KEY=$(sed -n 's/^key //p' new-key)";
+    let output = Command::new("sh")
+        .args(["-c", &format!("exec 2>&1\n{key}\n{command}")])
+        .env("PATH", path)
+        .current_dir(folder.path(""))
+        .output()
+        .expect("a shell");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Starts the server of a command.
+fn serve(folder: &Folder, command: &str) -> Server {
+    let command = command.trim_end_matches('&').trim();
+    let arguments: Vec<String> = command
+        .split_whitespace()
+        .skip(2)
+        .map(|word| match word {
+            word if word.starts_with("--") => word.to_owned(),
+            file => text(&folder.path(file)).to_owned(),
+        })
+        .collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Server::start(&arguments, Some("the file has it"))
+}
+
+fn check(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+    let document = std::fs::read_to_string(path).expect("a document");
+    let (folder, mut server) = (Folder::new(name), None::<Server>);
+    let mut count = 0;
+    for Shown { command, output } in shown(&document) {
+        count += 1;
+        let file = command.strip_prefix("cat ").filter(|file| !folder.path(file).exists());
+        if let Some(file) = file {
+            folder.write(file, &output);
+        } else if command.starts_with("limitry serve ") {
+            server = Some(serve(&folder, command));
+            assert_eq!(output, format!("listening on http://{ADDRESS}\n"));
+        } else if command == "kill %1" {
+            let server = server.take().expect("it runs");
+            server.signal("TERM");
+            assert!(server.wait().success());
+        } else if !command.starts_with("export ") {
+            let address = server.as_ref().map_or(ADDRESS, |server| &server.address);
+            let said = run(&folder, &command.replace(ADDRESS, address)).replace(address, ADDRESS);
+            let lines = said.trim_end_matches('\n').split('\n');
+            let expected = output.trim_end_matches('\n').split('\n');
+            let is_shown = lines.clone().count() == expected.clone().count()
+                && lines.zip(expected).all(|(line, pattern)| is_like(line, pattern));
+            assert!(is_shown, "{name}: $ {command}\n{said}\nis shown as\n{output}");
+        }
+    }
+    assert!(count > 3, "{name} has commands");
+}
+
+#[test]
+fn the_service_is_as_it_is_shown() {
+    check("service.md");
+}
+
+#[test]
+fn the_drills_of_operations_go_as_they_are_shown() {
+    check("operations.md");
+}
+
+/// Every figure that the documents ask for is one of the server's.
+#[test]
+fn what_is_to_be_watched_is_there() {
+    let server = Server::start(&[], None);
+    let page = server.send("GET", "/metrics", "").body;
+    let there = page.as_str().expect("text");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let read = |name| std::fs::read_to_string(docs.join(name)).expect("a document");
+    let board = read("operations/grafana.json");
+    let parsed: serde_json::Value = serde_json::from_str(&board).expect("JSON");
+    assert!(parsed["panels"].as_array().is_some_and(|panels| panels.len() > 5));
+    let names = |text: &str| {
+        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let words = words.filter(|word| word.starts_with("limitry_"));
+        words.map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+    };
+    let (asked, there) = (names(&(board + &read("operations.md"))), names(there));
+    // A store's are there where there is one.
+    let missing = asked.difference(&there).filter(|name| !name.starts_with("limitry_store_"));
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
+fn a_pattern_is_like_what_it_stands_for() {
+    for (text, pattern, is) in [
+        ("a b c", "a b c", true),
+        ("a b c", "a ... c", true),
+        ("a b c", "a ... d", false),
+        ("a b c", "... b ...", true),
+        ("a b c", "a b", false),
+        ("a", "a...a", false),
+    ] {
+        assert_eq!(is_like(text, pattern), is, "{text:?} {pattern:?}");
+    }
+}
