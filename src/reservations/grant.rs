@@ -11,10 +11,15 @@ pub(crate) struct Grant<'n> {
 }
 
 impl Grant<'_> {
-    /// The event with as much of the value: of `total_tokens` the output is lowered.
+    /// The event with as much of the value: of `total_tokens` the output is lowered, and with the
+    /// output a total that is given.
     pub(crate) fn lowered<'a>(self, event: &Event<'a>) -> Event<'a> {
         let mut lowered = event.clone();
         if self.name != "total_tokens" {
+            let output = event.output_tokens.filter(|_| self.name == "output_tokens");
+            let less = output.map(|output| output.saturating_sub(self.amount.to_u64_ceil()));
+            let less = less.unwrap_or(0);
+            lowered.total_tokens = event.total_tokens.map(|total| total.saturating_sub(less));
             lowered.set_value(self.name.to_owned().into(), self.amount);
             return lowered;
         }

@@ -114,3 +114,40 @@ fn what_cannot_be_lowered_is_an_error() {
         assert!(why.starts_with(&format!("at_least: \"{at_least}\" must be from 0 to")), "{why}");
     }
 }
+
+#[test]
+fn an_amount_is_held_in_place_of_what_the_event_brings() {
+    let (engine, _) = engine(|builder| builder.quota(daily(1_000)));
+    let output = Metric::value("output_tokens");
+    let hold = |event: &Event<'_>, amount: u64| {
+        engine.reserve_amount(event, &output, amount, Hold::default())
+    };
+    let call = Event::new("ann", "call").input_tokens(100).output_tokens(4_000);
+    let first = held(hold(&call, 300).expect("good"));
+    assert_eq!((first.granted(), of_quota(&engine)), (Some(300.into()), (0, 400, 600)));
+    // A total that is given is lowered as well, and an event without an output gets one.
+    let stated = held(hold(&call.clone().total_tokens(4_150), 50).expect("good"));
+    assert_eq!(of_quota(&engine), (0, 600, 400));
+    let open = Event::new("ann", "call").input_tokens(100);
+    let without = held(hold(&open, 200).expect("good"));
+    assert_eq!(of_quota(&engine), (0, 900, 100));
+    assert!(matches!(hold(&call, 1), Ok(Reserved::Refused(_))));
+    drop((first, stated, without));
+    // By its key the event that was asked for is a retry, whatever is held this time.
+    let keyed = call.clone().idempotency_key("k");
+    let one = held(hold(&keyed, 300).expect("good"));
+    let again = hold(&keyed, 200).expect("good");
+    let Reserved::Replayed(KeyStatus::Reserved(status)) = again else { panic!("{again:?}") };
+    assert_eq!((status.id, of_quota(&engine)), (one.id(), (0, 400, 600)));
+    assert!(hold(&keyed.output_tokens(3_999), 300).is_err());
+    for (metric, amount) in [
+        (output.clone(), Amount::from(-1)),
+        (output.clone(), 4_001.into()),
+        (output, Amount::from_millionths(1)),
+        (Metric::TotalEvents, 1.into()),
+    ] {
+        let tried = engine.reserve_amount(&call, &metric, amount, Hold::default());
+        assert!(tried.is_err(), "{metric} {amount}");
+    }
+    assert_eq!(of_quota(&engine), (0, 400, 600));
+}

@@ -58,7 +58,8 @@ impl Reservation {
     }
 
     /// Returns how much was granted of the metric that
-    /// [`reserve_up_to`](Engine::reserve_up_to) was asked for; `None` of another reservation.
+    /// [`reserve_up_to`](Engine::reserve_up_to) was asked for, or that
+    /// [`reserve_amount`](Engine::reserve_amount) held; `None` of another reservation.
     #[must_use]
     pub fn granted(&self) -> Option<Amount> {
         self.granted

@@ -21,7 +21,7 @@ mod steps;
 mod up_to;
 
 pub use self::guard::Reservation;
-use self::up_to::UpTo;
+use self::up_to::Less;
 
 /// The answer of [`Engine::reserve`].
 #[derive(Debug)]
@@ -183,16 +183,16 @@ impl Engine {
     ///
     /// [`max_reservations`]: crate::EngineBuilder::max_reservations
     pub fn reserve(&self, event: &Event<'_>, hold: Hold) -> Result<Reserved, ReservationError> {
-        self.reserve_by(event, hold, None)
+        self.reserve_by(event, hold, Less::Nothing)
     }
 
     fn reserve_by(
         &self,
         event: &Event<'_>,
         hold: Hold,
-        up_to: Option<UpTo<'_>>,
+        less: Less<'_>,
     ) -> Result<Reserved, ReservationError> {
-        let (reserved, seq) = self.reserve_at_once_by(event, hold, up_to)?;
+        let (reserved, seq) = self.reserve_at_once_by(event, hold, less)?;
         if let Reserved::Refused(decision) = &reserved {
             self.core.note_refusal(event, decision);
         }
@@ -208,18 +208,18 @@ impl Engine {
         event: &Event<'_>,
         hold: Hold,
     ) -> Result<(Reserved, Option<u64>), ReservationError> {
-        self.reserve_at_once_by(event, hold, None)
+        self.reserve_at_once_by(event, hold, Less::Nothing)
     }
 
     fn reserve_at_once_by(
         &self,
         event: &Event<'_>,
         hold: Hold,
-        up_to: Option<UpTo<'_>>,
+        less: Less<'_>,
     ) -> Result<(Reserved, Option<u64>), ReservationError> {
         let core = &self.core;
         let mut made = None;
-        let decision = core.reserve(event, hold, up_to, &mut made)?;
+        let decision = core.reserve(event, hold, less, &mut made)?;
         let seq = decision.seq();
         let reserved = match decision.outcome() {
             Outcome::Refused => Reserved::Refused(decision),
@@ -294,7 +294,7 @@ impl Core {
         &self,
         event: &Event<'_>,
         hold: Hold,
-        up_to: Option<UpTo<'_>>,
+        less: Less<'_>,
         made: &mut Option<Made>,
     ) -> Result<Decision, ReservationError> {
         event.validate()?;
@@ -302,21 +302,31 @@ impl Core {
         let lasting = nanos(hold.length())?;
         self.admit()?;
         let now = self.read_clock();
-        self.complete(event, now, |event| self.reserve_as_it_is(event, (lasting, now), up_to, made))
+        let go_on = |event: &Event<'_>| self.reserve_as_it_is(event, (lasting, now), less, made);
+        match less {
+            // What is held has a cost of its own.
+            Less::To(grant) => {
+                let lowered = grant.lowered(event);
+                let cost = self.price(&lowered, || self.table.timeline().timestamp(now.moment))?;
+                self.complete_by(event, cost, go_on)
+            }
+            Less::Nothing | Less::UpTo(_) => self.complete(event, now, go_on),
+        }
     }
 
     fn reserve_as_it_is(
         &self,
         event: &Event<'_>,
         (lasting, now): (u64, ClockReading),
-        up_to: Option<UpTo<'_>>,
+        less: Less<'_>,
         made: &mut Option<Made>,
     ) -> Result<Decision, ReservationError> {
         let mut decide = |key| {
             let asking = Asking { lasting, now, key };
-            match up_to {
-                None => self.hold(event, asking, None, made),
-                Some(up_to) => self.hold_up_to(event, up_to, asking, made),
+            match less {
+                Less::Nothing => self.hold(event, asking, None, made),
+                Less::UpTo(up_to) => self.hold_up_to(event, up_to, asking, made),
+                Less::To(grant) => self.hold_amount(event, grant, asking, made),
             }
         };
         let decision = match CustomerKey::of(event) {
@@ -378,7 +388,7 @@ type Granted<'g, 'e> = (&'g Event<'e>, Grant<'g>);
 struct Made {
     id: ReservationId,
     expires_at: Timestamp,
-    /// How much of the metric that was asked for.
+    /// How much of the metric that was asked for, or that was to be held.
     granted: Option<Amount>,
 }
 

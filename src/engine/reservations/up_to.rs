@@ -14,6 +14,16 @@ use crate::rules::Metric;
 /// How often what is left is asked for, where others take it meanwhile, before it is the least.
 const TRIES: usize = 8;
 
+/// What of an event is not held as it stands.
+#[derive(Clone, Copy)]
+pub(super) enum Less<'m> {
+    Nothing,
+    /// What may be less than it was asked for.
+    UpTo(UpTo<'m>),
+    /// What is held of a value, whatever was asked for.
+    To(Grant<'m>),
+}
+
 /// What may be less than it was asked for.
 #[derive(Clone, Copy)]
 pub(super) struct UpTo<'m> {
@@ -62,11 +72,7 @@ impl Engine {
         hold: Hold,
     ) -> Result<Reserved, ReservationError> {
         event.validate()?;
-        let shown = metric.to_string();
-        let Some(name) = metric.value_name() else {
-            let rule = "must be a metric of a value, which can be lowered";
-            return Err(EventError::invalid("metric", &shown, rule).into());
-        };
+        let name = value_name(metric)?;
         let at_least = at_least
             .into_amount()
             .map_err(|source| EventError::Amount { field: "at_least".into(), source })?;
@@ -75,11 +81,74 @@ impl Engine {
             let rule = "must be from 0 to what the event brings of the metric, which is above 0";
             return Err(EventError::invalid("at_least", &at_least.to_string(), rule).into());
         }
-        self.reserve_by(event, hold, Some(UpTo { metric, name, at_least }))
+        self.reserve_by(event, hold, Less::UpTo(UpTo { metric, name, at_least }))
+    }
+
+    /// Reserves as [`reserve`](Self::reserve) does, but holds `amount` of `metric` in place of what
+    /// the event brings: an estimate that is below the maximum. Where the output is lowered, so is
+    /// a total that the event states; prices are asked for what is held.
+    ///
+    /// By its idempotency key it is a retry whose event is the same, whatever amount is held: an
+    /// estimate may have changed between the two.
+    ///
+    /// ```
+    /// use limitry::{Engine, Event, Hold, Metric, Period, Quota, Reserved};
+    ///
+    /// let engine = Engine::builder()
+    ///     .quota(Quota::new("Tokens", Metric::TotalTokens, 1_000, Period::Day))
+    ///     .build()?;
+    /// let call = Event::new("cust_123", "model_call").input_tokens(150).output_tokens(4_096);
+    /// let output = Metric::value("output_tokens");
+    /// let reserved = engine.reserve_amount(&call, &output, 600, Hold::default())?;
+    /// assert!(matches!(reserved, Reserved::Held(_))); // 750 are held
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `reserve`; the metric is one of events or of a meter; the amount is below zero, no exact
+    /// amount, none that an event can bring, or more than the event brings where it brings any.
+    pub fn reserve_amount(
+        &self,
+        event: &Event<'_>,
+        metric: &Metric,
+        amount: impl IntoAmount,
+        hold: Hold,
+    ) -> Result<Reserved, ReservationError> {
+        event.validate()?;
+        let name = value_name(metric)?;
+        let amount = amount
+            .into_amount()
+            .map_err(|source| EventError::Amount { field: "amount".into(), source })?;
+        if amount < Amount::ZERO || event.amount(name).is_some_and(|brought| amount > brought) {
+            let rule = "must be from 0 to what the event brings of the metric";
+            return Err(EventError::invalid("amount", &amount.to_string(), rule).into());
+        }
+        let grant = Grant { name, amount };
+        grant.lowered(event).validate()?;
+        self.reserve_by(event, hold, Less::To(grant))
     }
 }
 
+/// The name of the value that a metric counts.
+fn value_name(metric: &Metric) -> Result<&str, EventError> {
+    let rule = "must be a metric of a value, which can be lowered";
+    let name = metric.value_name();
+    name.ok_or_else(|| EventError::invalid("metric", &metric.to_string(), rule))
+}
+
 impl Core {
+    /// Holds so much of a value in place of what the event brings.
+    pub(super) fn hold_amount(
+        &self,
+        event: &Event<'_>,
+        grant: Grant<'_>,
+        asking: Asking,
+        made: &mut Option<Made>,
+    ) -> Result<Decision, TrackError> {
+        let decision = self.hold(&grant.lowered(event), asking, Some((event, grant)), made)?;
+        Ok(grants(decision, grant.amount, made))
+    }
+
     /// Holds an event, or what is left of it.
     pub(super) fn hold_up_to(
         &self,
