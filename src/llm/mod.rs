@@ -1,10 +1,13 @@
-//! What a call of a model used, and what it costs.
+//! What a call of a model used, what it costs, and what the next one will take.
 //!
 //! - [`Usage`] reads what a provider reports, of a whole response or of a [stream](UsageStream), to
 //!   parts that have nothing in common; [`Event::usage`](EventUsage::usage) makes values of them.
 //! - [`PriceBook`] knows what models cost, exactly and by time, size and tier; an engine that
 //!   [has one](crate::EngineBuilder::prices) prices every event without a cost. By another one
 //!   recorded events are [repriced](Reprice), and restated.
+//! - [`Estimator`] learns how many tokens come out of calls, and
+//!   [`reserve_estimated`](ReserveEstimated::reserve_estimated) reserves what it says in place of
+//!   the maximum.
 //! - [`RemoteLimits`] mirrors the limits that providers keep, by the headers of their responses: a
 //!   call that would be refused there is refused here, and of several keys the one with most room
 //!   is named. [`presets`] has the limits that providers publish, as rules.
@@ -83,12 +86,17 @@
 //! that is not named here is ignored.
 
 mod decimal;
+mod estimates;
 pub mod presets;
 mod prices;
 mod remote;
 mod reprice;
 mod usage;
 
+pub use self::estimates::{
+    Estimate, EstimateSource, EstimatedReservation, Estimator, EstimatorSize, ReserveEstimated,
+    ReservedEstimate,
+};
 pub use self::prices::{PriceBook, PriceBookError, SkippedModel};
 pub use self::remote::{
     Refill, RemoteCall, RemoteHeaderError, RemoteLimit, RemoteLimits, RemoteReason, RemoteRefusal,

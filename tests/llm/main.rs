@@ -11,6 +11,7 @@
 
 mod any_headers;
 mod any_json;
+mod estimates;
 mod presets;
 mod prices;
 mod pricing;
