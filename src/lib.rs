@@ -211,8 +211,9 @@
 //! With the feature `tower` the layer `limitry::tower::LimitLayer` puts limits in front of any
 //! tower service; with `http` the router of `limitry::http` answers the product's HTTP API, all
 //! three generations of it; with `server` the program `limitry serve` does; and with `llm`
-//! `limitry::llm::Usage` reads what providers report of a model call, and
-//! `limitry::llm::PriceBook` says exactly what that cost.
+//! `limitry::llm::Usage` reads what providers report of a model call,
+//! `limitry::llm::PriceBook` says exactly what that cost, and `limitry::llm::Estimator` how many
+//! tokens to reserve for the next one.
 //!
 //! # Where to go
 //!

@@ -121,6 +121,10 @@ fn a_models_estimate_is_that_of_its_customers_calls() {
         if name == "m" {
             model.add(tokens);
         }
+        // Sorting all of them takes its time.
+        if number % 9 > 1 {
+            continue;
+        }
         let due = model.at(950_000);
         let source = if due.is_some() { EstimateSource::Model } else { EstimateSource::AllModels };
         let (estimate, found) = open(&estimator, "new", "m");
