@@ -10,8 +10,11 @@ use limitry::{Amount, Engine, Timestamp};
 /// More models than there are.
 const MOST: usize = 100;
 
-/// Tables of costs, each a heading and rows; what a row begins with is its name.
-pub struct Report(Vec<(Vec<String>, Vec<(String, Vec<Amount>)>)>);
+/// A name, and costs in cents, the last of which is their sum.
+type Row = (String, Vec<Amount>);
+
+/// Tables of costs, each a heading and rows.
+pub struct Report(Vec<(Vec<String>, Vec<Row>)>);
 
 impl Report {
     pub fn new(engine: &Engine, start: Timestamp, end: Timestamp) -> Result<Self, Box<dyn Error>> {

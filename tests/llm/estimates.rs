@@ -90,7 +90,7 @@ fn a_customers_estimate_is_that_of_its_newest_calls() {
                 _ if number < 250 => number * 40,
                 _ => rng.random_range(0..300),
             };
-            assert!(estimator.learn(&call("a", "m", tokens)));
+            estimator.learn(&call("a", "m", tokens));
             naive.add(tokens);
             for (handle, millionths) in handles.iter().zip(millionths) {
                 let (estimate, source) = open(handle, "a", "m");
@@ -201,8 +201,8 @@ fn an_estimate_is_never_above_the_maximum_and_nothing_panics() {
             assert!(open.is_none_or(|open| open <= 1_000_000_000_000_000));
         }
     }
-    assert!(!estimator.learn(&Event::new("", "").input_tokens(1)));
-    assert!(estimator.learn(&Event::new("", "").output_tokens(u64::MAX)));
+    estimator.learn(&Event::new("", "").input_tokens(1));
+    estimator.learn(&Event::new("", "").output_tokens(u64::MAX));
     let size = estimator.size();
     assert!(size.customers <= 64 && size.models <= 3, "{size:?}");
 }
@@ -241,7 +241,8 @@ fn what_is_kept_is_bounded_and_a_flood_takes_no_place_in_use() {
     teach("late", "m", 7);
     assert!(open(&estimator, "late", "m").0.is_some_and(|tokens| (7..=8).contains(&tokens)));
     assert_eq!(estimator.size().customers, 64);
-    assert_eq!((estimator.forget("late"), estimator.forget("late")), (1, 0));
+    estimator.forget("late");
+    estimator.forget("late");
     assert_eq!(estimator.size().customers, 63);
     // Without a place for any model all are one.
     let none = Estimator::with_room(0, 0);

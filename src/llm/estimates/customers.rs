@@ -79,13 +79,11 @@ impl Customers {
         group.places.iter().find(|place| place.is(hash, customer, model))?.window.estimate(at)
     }
 
-    /// Gives up the places of a customer, and returns how many there were.
-    pub(super) fn forget(&self, customer: &str) -> usize {
-        let Some(group) = self.group(customer) else { return 0 };
-        let places = &mut group.lock().places;
-        let before = places.len();
-        places.retain(|place| &*place.customer != customer);
-        before.saturating_sub(places.len())
+    /// Gives up the places of a customer.
+    pub(super) fn forget(&self, customer: &str) {
+        if let Some(group) = self.group(customer) {
+            group.lock().places.retain(|place| &*place.customer != customer);
+        }
     }
 
     fn group(&self, customer: &str) -> Option<&Mutex<Group>> {

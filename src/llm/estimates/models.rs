@@ -118,9 +118,8 @@ impl Models {
         if known.len() < self.most {
             return true;
         }
-        let last =
-            |(name, model): (&Box<str>, &mut Mutex<Model>)| (model.get_mut().last, name.clone());
-        let Some((last, name)) = known.iter_mut().map(last).min() else { return false };
+        let last = known.iter_mut().map(|(name, model)| (model.get_mut().last, name.clone()));
+        let Some((last, name)) = last.min() else { return false };
         let is_idle = now.saturating_sub(last) > IDLE;
         is_idle && known.remove(&name).is_some()
     }

@@ -10,15 +10,16 @@ use crate::{Decision, Engine, Event, Hold, Metric, Outcome, Reservation, Reserve
 /// What an engine reserves by an [`Estimator`].
 pub trait ReserveEstimated {
     /// Reserves as [`Engine::reserve`] does, and in place of the event's `output_tokens`, which are
-    /// the most that may come out, those that the estimator says, where they are fewer. A total that
-    /// the event states is lowered by as much; prices are asked for what is reserved, and a cost
-    /// that the event states stays.
+    /// the most that may come out, those that the estimator says, where they are fewer. A total
+    /// that the event states is lowered by as much; prices are asked for what is reserved, and a
+    /// cost that the event states stays.
     ///
     /// It holds less idle, so that more calls run at once under the same limits: for calls that are
     /// given a high `max_tokens` and mostly answer briefly. What passes its estimate is charged in
     /// full at the commit, and [`is_overrun`](Decision::is_overrun) tells of it: limits can be
-    /// passed by that much, so where none may ever be, reserve the maximum. A stream that comes near
-    /// its estimate can [grow](EstimatedReservation::grow), or be cut off where there is no room.
+    /// passed by that much, so where none may ever be, reserve the maximum. A stream that comes
+    /// near its estimate can [grow](EstimatedReservation::grow), or be cut off where there is no
+    /// room.
     ///
     /// A retry by the idempotency key is one whatever the estimate is by then.
     ///
@@ -45,8 +46,8 @@ pub enum ReservedEstimate {
     Replayed(KeyStatus),
 }
 
-/// A [`Reservation`] of what is estimated, whose commit teaches the estimator. Dropping it does what
-/// dropping a reservation does, and teaches nothing.
+/// A [`Reservation`] of what is estimated, whose commit teaches the estimator. Dropping it does
+/// what dropping a reservation does, and teaches nothing.
 #[derive(Debug)]
 #[must_use = "what it holds is given back when it is dropped"]
 pub struct EstimatedReservation {
