@@ -50,7 +50,7 @@ const OUTPUT: &str = "output_tokens";
 ///     let reserved = engine.reserve_estimated(&max_tokens, &estimator, Hold::default())?;
 ///     let ReservedEstimate::Held(reservation) = reserved else { panic!("there is room") };
 ///     // ... the call of the model ...
-///     reservation.commit(&call.clone().output_tokens(answer))?; // learns
+///     let _ = reservation.commit(&call.clone().output_tokens(answer))?; // learns
 /// }
 /// let estimate = estimator.estimate(&call.clone().output_tokens(4_096));
 /// assert!(estimate.output_tokens.is_some_and(|tokens| (96..=99).contains(&tokens)));
