@@ -125,19 +125,28 @@ pub struct Access {
     pub generation: Generation,
     /// What may be done.
     pub scope: Scope,
+    /// Who it is, as the log of changes says it; none of who is not told apart.
+    pub who: Option<String>,
 }
 
 impl Access {
     /// Lets a request in to all of a project.
     #[must_use]
     pub fn to(project: impl Into<String>, generation: Generation) -> Self {
-        Self { project: project.into(), generation, scope: Scope::All }
+        Self { project: project.into(), generation, scope: Scope::All, who: None }
     }
 
     /// Narrows it to a scope.
     #[must_use]
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
+        self
+    }
+
+    /// Says who it is.
+    #[must_use]
+    pub fn who(mut self, who: impl Into<String>) -> Self {
+        self.who = Some(who.into());
         self
     }
 }

@@ -16,8 +16,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::access::{Access, Need};
+use super::changes::ChangeLog;
 use super::failure::{Failure, Reason};
 use super::figures::ProjectFigures;
+use super::live::Live;
 use super::replay::HeaderKey;
 use super::second::tokens::{Client, Tokens};
 use crate::Engine;
@@ -39,6 +41,8 @@ pub(super) struct Project {
     long: Arc<Mutex<()>>,
     tokens: Arc<Tokens>,
     figures: Arc<ProjectFigures>,
+    log: Arc<ChangeLog>,
+    live: Arc<Live>,
     /// Where copies of the store are put.
     backups: Option<Arc<Path>>,
 }
@@ -52,9 +56,9 @@ impl Project {
     ) -> Self {
         let waits = engine.store().health().durability == Some(Durability::Synced);
         let tokens = Arc::new(Tokens::new(&engine));
-        let (changes, long) = Default::default();
+        let (changes, long, log, live) = Default::default();
         let (id, figures) = (id.into(), figures.into());
-        Self { id, engine, waits, changes, long, tokens, figures, backups }
+        Self { id, engine, waits, changes, long, tokens, figures, log, live, backups }
     }
 
     /// The client tokens.
@@ -75,6 +79,16 @@ impl Project {
     /// What is counted of it.
     pub(super) fn figures(&self) -> Arc<ProjectFigures> {
         Arc::clone(&self.figures)
+    }
+
+    /// Who changed which rule.
+    pub(super) fn log(&self) -> Arc<ChangeLog> {
+        Arc::clone(&self.log)
+    }
+
+    /// Its figures as a stream.
+    pub(super) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
     }
 
     /// The folder for copies of the store.
@@ -155,6 +169,11 @@ impl Call {
         let scope = self.access.scope;
         let message = format_args!("a key of scope `{scope}` may not be used for this");
         Err(Failure::new(Reason::Forbidden, &message))
+    }
+
+    /// What the key opens.
+    pub(super) fn access(&self) -> &Access {
+        &self.access
     }
 
     /// The part of the path that names something.

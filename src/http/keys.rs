@@ -13,6 +13,9 @@ use crate::Timestamp;
 /// The most bytes of a key; a longer one is refused without a look at it.
 const MAX_KEY_BYTES: usize = 256;
 
+/// How much of a hash names a key that has no name: `sha256:` and eight digits.
+const SHORT: usize = 15;
+
 /// The keys of an API: plain data, as a file has it. Of a key there is only its hash, so that who
 /// reads the file has none.
 ///
@@ -86,7 +89,8 @@ impl ApiKey {
     }
 
     fn access(&self) -> Access {
-        Access::to(&*self.project, self.generation).scope(self.scope)
+        let access = Access::to(&*self.project, self.generation).scope(self.scope);
+        access.who(self.name.clone().unwrap_or_else(|| self.hash.short()))
     }
 }
 
@@ -143,6 +147,12 @@ pub(super) struct KeyHash([u8; 32]);
 impl KeyHash {
     pub(super) fn of(key: &str) -> Option<Self> {
         (key.len() <= MAX_KEY_BYTES).then(|| Self(Sha256::digest(key).into()))
+    }
+
+    /// Its first digits: enough to tell the keys of a file apart.
+    fn short(&self) -> String {
+        let text = self.to_string();
+        text.get(..SHORT).map_or_else(|| text.clone(), str::to_owned)
     }
 
     /// Compares in the same time whatever the two are.

@@ -181,10 +181,15 @@
 //! | `POST /sync` | [`Rules::sync`](crate::handles::Rules::sync): `rules`, `preview`, `missing` |
 //! | `POST /explain`, `/standing` | [`Engine::explain`], [`Engine::standing`] of an event |
 //! | `GET /unseen-dimensions` | [`Engine::unseen_dimensions`] |
-//! | `POST /simulate` | [`Engine::simulate`] with `rules`, `calls` (an [`EventQuery`]), `keys` |
+//! | `POST /simulate` | [`Engine::simulate`]: `rules`, `calls` (an [`EventQuery`]), `keys`, `missing` |
+//! | `POST /usage` | [`Usage`](crate::handles::Usage): `query`, `groupBy`, `interval`, `most` |
+//! | `GET /refusals`, `/refusals/hours` | [`Engine::refusals`] by key and by hour |
 //! | `GET /reservations`, `/reservations/{id}` | the reservations, the oldest first |
 //! | `POST /reservations/{id}/release` | [`Engine::release`] |
 //! | `GET /alerts` | [`Alerts::list`](crate::handles::Alerts::list) |
+//! | `GET /changes` | who changed which rule, when and why |
+//! | `GET /me` | what the key may do |
+//! | `GET /stream` | figures once a second, as server-sent events |
 //! | `GET /health` | the engine's figures, and its [store's](crate::store::Health) |
 //! | `POST /verify`, `/backup` | the same of [`Store`](crate::handles::Store) |
 //! | `GET /metrics`, at the root | figures of the key's project for Prometheus |
@@ -197,6 +202,17 @@
 //! what is damaged in a store is the answer of `verify`, `good` and `problem`. What is wrong with a
 //! request is an `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)),
 //! with all `problems` of a set of rules, each with its rule, its field and the reason.
+//!
+//! The newest 1 000 changes of rules by this API are kept, in the store where there is one: who (the
+//! [name](ApiKey::name) of the key), when, which fields, and the `note` that the request has as a
+//! parameter. One by another generation's paths says its request.
+//!
+//! The stream has an event `history` (the last ten minutes, by seconds, as far as somebody has
+//! listened), `tables` (rules and who is nearest to them, who used the most in 24 hours,
+//! reservations, alerts, refusals) when they change, and `figures` each second. They are made once
+//! for all who listen, and by nobody where none does; tables as often as they take a hundredth of
+//! the time. 256 may listen to a project; one that is slow skips figures. A stream ends after 15
+//! minutes, and is asked for again. It needs the timer of tokio's runtime.
 //!
 //! `GET /metrics` has the answers by API, what the events add up to that
 //! [usage](crate::handles::Usage) is kept of, how the store is, and for 100 rules their limit and
@@ -222,9 +238,7 @@
 //! other request waits.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -236,6 +250,7 @@ use tower_service::Service;
 
 use self::access::bearer;
 use self::call::{Caller, Project, json};
+use self::changes::RuleRequest;
 use self::failure::{Failure, Reason};
 use self::figures::ProjectFigures;
 use self::replay::{Answers, Step};
@@ -246,12 +261,16 @@ use crate::Engine;
 
 mod access;
 mod call;
+mod changes;
 mod engine;
 mod failure;
 mod figures;
 mod first;
 mod keys;
+mod live;
 mod openapi;
+mod operators;
+mod options;
 mod pages;
 mod replay;
 mod routes;
@@ -262,10 +281,7 @@ pub use self::access::{Access, Authenticate, Authenticated, Generation, Scope};
 #[cfg(feature = "metrics")]
 pub use self::figures::Figures;
 pub use self::keys::{ApiKey, ApiKeys};
-
-/// How many bytes a body has at most, where nothing else is said: more than 1 000 events of usual
-/// size need.
-const MAX_BODY_BYTES: usize = 4 * 1_024 * 1_024;
+pub use self::options::Options;
 
 /// How many bytes of a caller's own id of a request are taken.
 const MAX_REQUEST_ID: usize = 128;
@@ -275,79 +291,6 @@ const PERSONAL: &str = "limitry_pat_";
 
 /// Headers that name what a key opens. One that names something else is refused.
 const NAMES: [&str; 3] = ["x-project", "x-workspace", "x-environment"];
-
-/// How an API is served.
-#[derive(Clone)]
-#[must_use]
-pub struct Options {
-    project: String,
-    others: Vec<(String, Engine)>,
-    authenticate: Arc<dyn Authenticate>,
-    max_body_bytes: usize,
-    backups: Option<Arc<Path>>,
-    figures: Vec<(String, Page)>,
-}
-
-/// What makes a page of figures.
-type Page = Arc<dyn Fn() -> String + Send + Sync>;
-
-impl Options {
-    /// Serves the engine as a project, to whom `authenticate` lets in.
-    pub fn new(project: impl Into<String>, authenticate: impl Authenticate) -> Self {
-        Self {
-            project: project.into(),
-            others: Vec::new(),
-            authenticate: Arc::new(authenticate),
-            max_body_bytes: MAX_BODY_BYTES,
-            backups: None,
-            figures: Vec::new(),
-        }
-    }
-
-    /// Serves another engine, as a project of its own.
-    pub fn project(mut self, project: impl Into<String>, engine: Engine) -> Self {
-        self.others.push((project.into(), engine));
-        self
-    }
-
-    /// Sets how many bytes a body has at most: 4 MiB where it is not set. A longer one is a 413.
-    pub fn max_body_bytes(mut self, most: usize) -> Self {
-        self.max_body_bytes = most;
-        self
-    }
-
-    /// Sets the folder in which `POST /engine/v1/backup` puts copies of the stores, under names
-    /// that it makes. Without one there are no backups by HTTP.
-    pub fn backups(mut self, folder: impl AsRef<Path>) -> Self {
-        self.backups = Some(folder.as_ref().into());
-        self
-    }
-
-    /// Adds more figures to the `GET /metrics` of a project, in Prometheus' text format: those of
-    /// the engine's own work, which a recorder has (`limitry::http::Figures`, with the feature
-    /// `metrics`), or the application's.
-    pub fn figures(
-        mut self,
-        project: impl Into<String>,
-        page: impl Fn() -> String + Send + Sync + 'static,
-    ) -> Self {
-        self.figures.push((project.into(), Arc::new(page)));
-        self
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
-            .field("project", &self.project)
-            .field("others", &self.others.len())
-            .field("authenticate", &self.authenticate)
-            .field("max_body_bytes", &self.max_body_bytes)
-            .field("backups", &self.backups)
-            .field("figures", &self.figures.len())
-            .finish()
-    }
-}
 
 /// What is behind the door.
 struct Api {
@@ -368,7 +311,8 @@ struct Api {
 
 /// Makes the API of an engine: see the [module](self). It may be nested under any path.
 pub fn router(engine: Engine, options: Options) -> Router {
-    let Options { project, others, authenticate, max_body_bytes, backups, figures } = options;
+    let Options { project, others, authenticate, max_body_bytes, backups, figures, has_page } =
+        options;
     let engines = std::iter::once((project, engine.clone())).chain(others);
     let projects = engines.map(|(id, engine)| {
         let own = figures.iter().filter(|(project, _)| *project == id);
@@ -389,11 +333,13 @@ pub fn router(engine: Engine, options: Options) -> Router {
         third: below(third::routes()).fallback(nothing),
         own: below(engine::routes())
             .route(engine::FIGURES, get(figures::page))
+            .route(engine::STREAM, get(live::stream))
             .method_not_allowed_fallback(not_allowed)
             .fallback(nothing),
     };
-    Router::new()
-        .route("/healthz", get(StatusCode::OK))
+    let page =
+        if has_page { Router::new().route("/", get(operators::page)) } else { Router::new() };
+    page.route("/healthz", get(StatusCode::OK))
         .route("/readyz", get(readiness))
         .route("/openapi.json", get(async |headers| openapi::document(spoken(&headers))))
         .route("/openapi/1.json", get(async || openapi::document(Generation::First)))
@@ -517,10 +463,14 @@ impl Api {
             Err(why) => return face.said(&why, id),
         };
         let is_client = caller.client.is_some();
+        let change = RuleRequest::of(&request, &caller, face == Face::Own);
         request.extensions_mut().insert(caller);
         let mut answer = self.answer(request, face, is_client).await;
         if let Some(why) = answer.extensions_mut().remove::<Failure>() {
             answer = face.said(&why, id);
+        }
+        if let Some(change) = change.filter(|_| answer.status().is_success()) {
+            change.note(&project).await;
         }
         match turn {
             Some(turn) => turn.keep(answer, project.engine.now()).await,

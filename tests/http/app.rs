@@ -70,7 +70,7 @@ impl App {
         let other = Engine::builder().clock(clock.clone()).build().expect("no rules");
         let key = |key, project| ApiKey::new(key, project).expect("a key");
         let keys = ApiKeys::new()
-            .with(key(KEY, "proj_xyz"))
+            .with(key(KEY, "proj_xyz").name("Ann"))
             .with(key(READ, "proj_xyz").scope(Scope::Read))
             .with(key(RECORD, "proj_xyz").scope(Scope::Record))
             .with(key(ENDED, "proj_xyz").ends_at(clock.now()))
@@ -129,6 +129,13 @@ impl App {
             let kind = parts.headers["content-type"].to_str().expect("ASCII").to_owned();
             (parts.status.as_u16(), kind, String::from_utf8(bytes.to_vec()).expect("text"))
         })
+    }
+
+    /// The headers of an answer.
+    pub(crate) fn head(&self, request: Request<Body>) -> HeaderMap {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let response = runtime.block_on(self.router.clone().call(request));
+        response.expect("it never fails").into_parts().0.headers
     }
 
     pub(crate) fn answer(&self, request: Request<Body>) -> Answer {

@@ -9,19 +9,22 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::call::{Answer, json};
+use super::changes::Change;
 use super::failure::{Detail, Failure, Reason};
 use super::first;
-use super::openapi::{About, PROBLEM, flag, text};
+use super::openapi::{About, PROBLEM, Param, any_whole, date, flag, text};
 use super::pages::Page;
 use super::routes::{Routes, Shape, delete, get, patch, post};
 use crate::Error;
 use crate::errors::{RulesError, SimulateError};
 
 mod ask;
+mod changes;
 mod lists;
 mod rules;
 mod simulate;
 mod store;
+mod usage;
 
 /// What its paths begin with.
 pub(super) const BASE: &str = "/engine/v1";
@@ -29,12 +32,17 @@ pub(super) const BASE: &str = "/engine/v1";
 /// Where the figures are.
 pub(super) const FIGURES: &str = "/metrics";
 
+/// Where the figures are that come by themselves.
+pub(super) const STREAM: &str = "/engine/v1/stream";
+
 /// What is said of it as a whole. What the engine's own types are as JSON is said with them.
 pub(super) fn about() -> About {
     About {
         title: "limitry: the engine",
         says: "What a page, commands and operators need. Bodies that are objects without fields \
-               here are those of the engine's types, as the crate says them.",
+               here are those of the engine's types, as the crate says them. Whoever changes rules \
+               may say why, by the parameter `note`. `GET /engine/v1/stream` sends figures once a \
+               second as server-sent events: `history`, `tables` and `figures`.",
         problem: Shape::of::<Problem<'_>>(),
         problem_is: PROBLEM,
         without_key: None,
@@ -45,7 +53,7 @@ pub(super) fn about() -> About {
 
 /// Its paths.
 pub(super) fn routes() -> Routes {
-    let routes = question_routes(rule_routes(Routes::below(BASE)));
+    let routes = usage_routes(question_routes(rule_routes(Routes::below(BASE))));
     store_routes(list_routes(routes))
 }
 
@@ -55,6 +63,7 @@ fn rule_routes(routes: Routes) -> Routes {
         .with(
             post("/rules", "addRule", rules::add)
                 .says("Makes a rule: `{\"rateLimit\": ...}` or `{\"quota\": ...}`")
+                .asks([note()])
                 .takes::<OneRule>()
                 .answers::<OneRule>(StatusCode::CREATED, "It is in force"),
         )
@@ -73,22 +82,26 @@ fn rule_routes(routes: Routes) -> Routes {
         .with(
             patch("/rules/{id}", "updateRule", rules::update)
                 .says("Changes a rule: the fields of its kind that are given")
+                .asks([note()])
                 .takes::<Fields>()
                 .answers::<OneRule>(StatusCode::OK, "It is changed"),
         )
         .with(
             delete("/rules/{id}", "removeRule", rules::remove)
                 .says("Removes a rule")
+                .asks([note()])
                 .answers_nothing("It is removed"),
         )
         .with(
             post("/rules/{id}/archive", "archiveRule", rules::archive)
                 .says("Stops a rule, and keeps what is known of it")
+                .asks([note()])
                 .answers::<OneRule>(StatusCode::OK, "It is archived"),
         )
         .with(
             post("/rules/{id}/restore", "restoreRule", rules::restore)
                 .says("Brings an archived rule back")
+                .asks([note()])
                 .answers::<OneRule>(StatusCode::OK, "It is in force"),
         )
         .with(
@@ -100,6 +113,7 @@ fn rule_routes(routes: Routes) -> Routes {
         .with(
             post("/sync", "syncRules", rules::sync)
                 .says("Makes the rules match a list, or says what would change")
+                .asks([note()])
                 .takes::<rules::Wanted>()
                 .answers::<Fields>(StatusCode::OK, "What was done, or would be"),
         )
@@ -131,6 +145,44 @@ fn question_routes(routes: Routes) -> Routes {
                 .says("Says what other rules would have done with the events that are recorded")
                 .takes::<simulate::WhatIf>()
                 .answers::<Fields>(StatusCode::OK, "The report"),
+        )
+}
+
+/// Why something is changed.
+fn note() -> Param {
+    text("note", "Why: kept with who and when; at most 500 bytes")
+}
+
+fn usage_routes(routes: Routes) -> Routes {
+    routes
+        .about("Usage")
+        .with(
+            post("/usage", "askUsage", usage::usage)
+                .says("Sums up events, by the values of a dimension, by time, or by both")
+                .takes::<usage::Question>()
+                .answers::<Fields>(StatusCode::OK, "The sums"),
+        )
+        .with(
+            get("/refusals", "listRefusals", usage::refusals)
+                .says("Lists the keys that rules refused, the most refused first")
+                .asks([
+                    text("ruleId", "Only those of a rule"),
+                    date("startDate", "From the hour of this instant on"),
+                    date("endDate", "Before this instant"),
+                    any_whole("limit", "How many: 1 to 1000, 50 where it is left out"),
+                    text("cursor", "The `nextCursor` of the page before"),
+                ])
+                .answers::<Fields>(StatusCode::OK, "A page of keys"),
+        )
+        .with(
+            get("/refusals/hours", "listRefusalHours", usage::refusal_hours)
+                .says("Says how much was refused in each hour of UTC that has a refusal")
+                .asks([
+                    text("ruleId", "Only by a rule"),
+                    date("startDate", "From the hour of this instant on"),
+                    date("endDate", "Before this instant"),
+                ])
+                .answers::<Fields>(StatusCode::OK, "The hours"),
         )
 }
 
@@ -171,6 +223,18 @@ fn list_routes(routes: Routes) -> Routes {
 
 fn store_routes(routes: Routes) -> Routes {
     routes
+        .about("Changes")
+        .with(
+            get("/me", "getCaller", changes::me)
+                .says("Says what the key may do")
+                .answers::<changes::Me>(StatusCode::OK, "It is this"),
+        )
+        .with(
+            get("/changes", "listChanges", changes::changes)
+                .says("Lists who changed which rule, when and why, the newest first: 1000 are kept")
+                .asks(first::page())
+                .answers::<Page<Change>>(StatusCode::OK, "A page of changes"),
+        )
         .about("Store")
         .with(
             get("/health", "getHealth", store::health)

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::refused;
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, Project, json};
+use crate::http::changes::By;
 use crate::http::failure::Failure;
 use crate::http::pages::{Asked, Place};
 use crate::keys::KeyQuery;
@@ -25,12 +26,23 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     from_json(body).map_err(|why| Failure::bad_input(&why))
 }
 
+/// Who changes something, and why.
+fn by(call: &mut Call) -> Result<By, Failure> {
+    let note = call.params().take("note");
+    By::of(call.access(), note)
+}
+
 /// `POST /rules`: a rule of any kind, as `{"rateLimit": ...}` or `{"quota": ...}`.
 pub(super) async fn add(call: Call) -> Answer {
-    let (project, body) = call.needs(Need::Manage)?.body().await?;
+    let mut call = call.needs(Need::Manage)?;
+    let by = by(&mut call)?;
+    let (project, body) = call.body().await?;
+    let log = project.log();
     let add = move |engine: &Engine| {
         let rule: Rule = read(&body)?;
-        json(StatusCode::CREATED, &engine.rules().add(rule).map_err(refused)?)
+        let rule = engine.rules().add(rule).map_err(refused)?;
+        log.note(engine, by, "added", (None, Some(&rule)));
+        json(StatusCode::CREATED, &rule)
     };
     project.ask(add).await
 }
@@ -63,12 +75,18 @@ pub(super) async fn get(call: Call) -> Answer {
 /// `PATCH /rules/{id}`: the fields of the rule's kind that are given.
 pub(super) async fn update(call: Call) -> Answer {
     let id = call.id();
-    let (project, body) = call.needs(Need::Manage)?.body().await?;
+    let mut call = call.needs(Need::Manage)?;
+    let by = by(&mut call)?;
+    let (project, body) = call.body().await?;
+    let (log, changes) = (project.log(), project.changes());
     let update = move |engine: &Engine| {
-        let rule = match find(engine, &id)? {
+        let _one_at_a_time = changes.lock();
+        let before = find(engine, &id)?;
+        let rule = match before {
             Rule::RateLimit(_) => updated::<RateLimitUpdate>(engine, &id, &body)?,
             Rule::Quota(_) => updated::<QuotaUpdate>(engine, &id, &body)?,
         };
+        log.note(engine, by, "updated", (Some(&before), Some(&rule)));
         json(StatusCode::OK, &rule)
     };
     project.ask(update).await
@@ -84,9 +102,12 @@ where
 
 /// `DELETE /rules/{id}`
 pub(super) async fn remove(call: Call) -> Answer {
-    let (id, call) = (call.id(), call.needs(Need::Manage)?);
+    let (id, mut call) = (call.id(), call.needs(Need::Manage)?);
+    let (by, log) = (by(&mut call)?, call.project.log());
     let remove = move |engine: &Engine| {
+        let before: Option<Rule> = engine.rules().get(&id);
         engine.rules().remove(&id)?;
+        log.note(engine, by, "removed", (before.as_ref(), None));
         Ok(StatusCode::NO_CONTENT.into_response())
     };
     call.project.ask(remove).await
@@ -94,17 +115,25 @@ pub(super) async fn remove(call: Call) -> Answer {
 
 /// `POST /rules/{id}/archive`
 pub(super) async fn archive(call: Call) -> Answer {
-    let (id, call) = (call.id(), call.needs(Need::Manage)?);
-    let archive =
-        move |engine: &Engine| json(StatusCode::OK, &engine.rules().archive(&id).map_err(refused)?);
+    let (id, mut call) = (call.id(), call.needs(Need::Manage)?);
+    let (by, log) = (by(&mut call)?, call.project.log());
+    let archive = move |engine: &Engine| {
+        let rule = engine.rules().archive(&id).map_err(refused)?;
+        log.note(engine, by, "archived", (None, Some(&rule)));
+        json(StatusCode::OK, &rule)
+    };
     call.project.ask(archive).await
 }
 
 /// `POST /rules/{id}/restore`
 pub(super) async fn restore(call: Call) -> Answer {
-    let (id, call) = (call.id(), call.needs(Need::Manage)?);
-    let restore =
-        move |engine: &Engine| json(StatusCode::OK, &engine.rules().restore(&id).map_err(refused)?);
+    let (id, mut call) = (call.id(), call.needs(Need::Manage)?);
+    let (by, log) = (by(&mut call)?, call.project.log());
+    let restore = move |engine: &Engine| {
+        let rule = engine.rules().restore(&id).map_err(refused)?;
+        log.note(engine, by, "restored", (None, Some(&rule)));
+        json(StatusCode::OK, &rule)
+    };
     call.project.ask(restore).await
 }
 
@@ -138,9 +167,9 @@ pub(super) struct Wanted {
 }
 
 /// What becomes of what the list does not name.
-#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum Missing {
+pub(super) enum Missing {
     #[default]
     Keep,
     Archive,
@@ -151,16 +180,17 @@ enum Missing {
 /// is enough.
 pub(super) async fn sync(call: Call) -> Answer {
     // Nothing is read of who may not even look.
-    let (call, body) = call.needs(Need::Read)?.with_body().await?;
+    let (mut call, body) = call.needs(Need::Read)?.with_body().await?;
+    let by = by(&mut call)?;
     let wanted: Wanted = read(&body)?;
     if !wanted.preview {
         call.may(Need::Manage)?;
     }
-    synced(&call.project, wanted).await
+    synced(&call.project, wanted, by).await
 }
 
-async fn synced(project: &Project, wanted: Wanted) -> Answer {
-    let changes = project.changes();
+async fn synced(project: &Project, wanted: Wanted, by: By) -> Answer {
+    let (log, changes) = (project.log(), project.changes());
     let sync = move |engine: &Engine| {
         let options = if wanted.preview { SyncOptions::preview() } else { SyncOptions::apply() };
         let options = match wanted.missing {
@@ -169,7 +199,14 @@ async fn synced(project: &Project, wanted: Wanted) -> Answer {
             Missing::Remove => options,
         };
         let _one_at_a_time = changes.lock();
-        json(StatusCode::OK, &engine.rules().sync(wanted.rules, options).map_err(refused)?)
+        let report = engine.rules().sync(wanted.rules, options).map_err(refused)?;
+        let counts = [&report.created, &report.removed, &report.archived].map(Vec::len);
+        let changed = !report.updated.is_empty() || counts.iter().any(|count| *count > 0);
+        if changed && !report.preview {
+            let fields = serde_json::to_value(&report).unwrap_or_default();
+            log.note_all(engine, by, "synced", fields);
+        }
+        json(StatusCode::OK, &report)
     };
     project.ask(sync).await
 }

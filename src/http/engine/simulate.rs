@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::rules::read;
+use super::rules::{Missing, read};
 use super::{alone, refused};
 use crate::events::EventQuery;
 use crate::http::access::Need;
@@ -30,6 +30,20 @@ pub(super) struct WhatIf {
     #[serde(default)]
     calls: EventQuery,
     keys: Option<usize>,
+    /// What becomes of rules in force that `rules` does not name: `remove` where it is left out.
+    missing: Option<Missing>,
+}
+
+/// The rules in force, with those that are given in the place of the ones with their ids.
+fn with_those_in_force(engine: &Engine, given: RuleSet) -> RuleSet {
+    let mut set = engine.rules().set();
+    set.rate_limits.retain(|known| given.rate_limits.iter().all(|rule| rule.id != known.id));
+    set.quotas.retain(|known| given.quotas.iter().all(|rule| rule.id != known.id));
+    set.meters.retain(|known| given.meters.iter().all(|meter| meter.id != known.id));
+    set.rate_limits.extend(given.rate_limits);
+    set.quotas.extend(given.quotas);
+    set.meters.extend(given.meters);
+    set
 }
 
 /// `POST /simulate`: one at a time, for it takes half a microsecond a call.
@@ -37,12 +51,16 @@ pub(super) async fn simulate(call: Call) -> Answer {
     let (project, body) = call.needs(Need::Read)?.body().await?;
     let long = project.long();
     let simulate = move |engine: &Engine| {
-        let WhatIf { rules, calls, keys } = read(&body)?;
+        let WhatIf { rules, calls, keys, missing } = read(&body)?;
         let keys = keys.unwrap_or(DEFAULT_KEYS);
         if keys > MAX_KEYS {
             let message = format_args!("keys: {keys} must be 0 to {MAX_KEYS}");
             return Err(Failure::bad_input(&message));
         }
+        let rules = match missing.unwrap_or(Missing::Remove) {
+            Missing::Keep => with_those_in_force(engine, rules),
+            Missing::Archive | Missing::Remove => rules,
+        };
         let _alone = alone(&long)?;
         let report = engine.simulate(rules, Traffic::from(calls).keys(keys)).map_err(refused)?;
         json(StatusCode::OK, &report)

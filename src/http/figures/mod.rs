@@ -15,9 +15,9 @@ use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 
 use self::text::{Kind, Text};
-use super::Page;
 use super::access::Need;
 use super::call::{Answer, Call};
+use super::options::Page;
 use crate::keys::{KeyQuery, KeyUse};
 use crate::usage::UsageQuery;
 use crate::{Amount, Engine, Metric, Rule, Timestamp};

@@ -1,9 +1,13 @@
 //! The engine's own API: it says what the Rust API says of the same engine, a page at a time.
 
+mod changes;
 mod door;
 mod lists;
+mod page;
 mod questions;
 mod rules;
+mod stream;
+mod usage;
 
 use serde_json::{Value, json};
 

@@ -1,0 +1,241 @@
+//! Who changed which rule, when, and why.
+//!
+//! What is kept is bounded: the newest [`MOST`] changes, in memory, and with a store in a space of
+//! it, too. An entry is made when its change is in force; it is no part of the change, so that a
+//! store that fails in between loses the entry alone.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::Method;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::access::{Access, Need};
+use super::call::{Caller, Project};
+use super::failure::Failure;
+use crate::store::{Space, SpaceError};
+use crate::{Engine, Rule, Timestamp};
+
+/// How many changes are kept.
+const MOST: usize = 1_000;
+/// How many bytes a note has at most.
+const MAX_NOTE_BYTES: usize = 500;
+/// How many bytes an entry has at most; of a longer one the values are left out.
+const MAX_ENTRY_BYTES: usize = 16 * 1_024;
+
+/// A change of a rule, or of several at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Change {
+    /// Its number: later changes have greater ones.
+    id: u64,
+    at: Timestamp,
+    /// The name of the key, or what its hash begins with.
+    who: String,
+    /// `added`, `updated`, `removed`, `archived`, `restored`, `synced`, or the request of another
+    /// API.
+    what: String,
+    #[schema(required)]
+    rule_id: Option<String>,
+    #[schema(required)]
+    rule_name: Option<String>,
+    /// What differs, by field: `from` and `to`; of a sync its report.
+    #[schema(value_type = Object)]
+    fields: Value,
+    #[schema(required)]
+    note: Option<String>,
+}
+
+/// Who changes something, and why.
+#[derive(Clone, Debug)]
+pub(super) struct By {
+    who: String,
+    note: Option<String>,
+}
+
+impl By {
+    /// Takes what a request says of itself.
+    pub(super) fn of(access: &Access, note: Option<String>) -> Result<Self, Failure> {
+        let who = access.who.clone().unwrap_or_else(|| "unknown".to_owned());
+        let is_bad = |note: &String| {
+            note.len() > MAX_NOTE_BYTES || note.chars().any(|letter| letter.is_control())
+        };
+        if note.as_ref().is_some_and(is_bad) {
+            let rule = "must have at most 500 bytes and no control characters";
+            return Err(Failure::bad_input(&format_args!("note: {rule}")));
+        }
+        Ok(Self { who, note: note.filter(|note| !note.is_empty()) })
+    }
+}
+
+/// A request by which another API than the engine's own changes rules: that says itself what it has
+/// done, of these it is known which they were.
+pub(super) struct RuleRequest {
+    by: By,
+    what: String,
+}
+
+impl RuleRequest {
+    /// Where the product's rules are.
+    const LISTS: [&str; 4] = ["/v1/limits", "/v1/meters", "/v1/quotas", "/v1/rate-limits"];
+    /// Questions that are asked there.
+    const QUESTIONS: [&str; 2] = ["check", "query"];
+
+    pub(super) fn of(request: &Request, caller: &Caller, is_own: bool) -> Option<Self> {
+        let (path, method) = (request.uri().path(), request.method());
+        let is_below = |list: &&str| {
+            path.strip_prefix(*list).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let is_question = Self::QUESTIONS.iter().any(|word| path.rsplit('/').next() == Some(word));
+        let changes = *method != Method::GET && !is_own && !is_question;
+        if !changes || !Self::LISTS.iter().any(|list| is_below(&list)) {
+            return None;
+        }
+        // An id may be as long as a path.
+        let what: String = format!("{method} {path}").chars().take(256).collect();
+        caller.access.scope.covers(Need::Manage).then_some(())?;
+        Some(Self { by: By::of(&caller.access, None).ok()?, what })
+    }
+
+    /// Notes it, when it was done.
+    pub(super) async fn note(self, project: &Project) {
+        let (log, Self { by, what }) = (project.log(), self);
+        let note = move |engine: &Engine| {
+            log.note_all(engine, by, &what, json!({}));
+            Ok(())
+        };
+        let _noted = project.ask(note).await;
+    }
+}
+
+/// The changes of a project's rules.
+#[derive(Debug, Default)]
+pub(super) struct ChangeLog(Mutex<Option<Kept>>);
+
+/// The newest changes, the oldest first.
+#[derive(Debug, Default)]
+struct Kept {
+    next: u64,
+    changes: VecDeque<Arc<Change>>,
+}
+
+impl ChangeLog {
+    /// Notes what was done to a rule: as it was, and as it is. May wait for a disk.
+    pub(super) fn note(
+        &self,
+        engine: &Engine,
+        by: By,
+        what: &str,
+        (before, after): (Option<&Rule>, Option<&Rule>),
+    ) {
+        let rule = after.or(before);
+        let named = rule.map(|rule| (rule.id().map(str::to_owned), rule.name().to_owned()));
+        let fields = match (before, after) {
+            (Some(before), Some(after)) => differing(before, after),
+            _ => json!({}),
+        };
+        let (rule_id, rule_name) = named.map_or((None, None), |(id, name)| (id, Some(name)));
+        self.add(engine, by, what, (rule_id, rule_name, fields));
+    }
+
+    /// Notes what was done to more than one rule, or is not known in full.
+    pub(super) fn note_all(&self, engine: &Engine, by: By, what: &str, fields: Value) {
+        self.add(engine, by, what, (None, None, fields));
+    }
+
+    fn add(
+        &self,
+        engine: &Engine,
+        By { who, note }: By,
+        what: &str,
+        (rule_id, rule_name, fields): (Option<String>, Option<String>, Value),
+    ) {
+        let (space, at) = (space_of(engine), engine.now());
+        // Who comes meanwhile waits for the store, so that numbers go up in it.
+        let mut kept = self.0.lock();
+        let kept = kept.get_or_insert_with(|| Kept::load(space.as_ref()));
+        let id = kept.next;
+        let what = what.to_owned();
+        let mut change = Change { id, at, who, what, rule_id, rule_name, fields, note };
+        let mut bytes = serde_json::to_vec(&change).unwrap_or_default();
+        if bytes.len() > MAX_ENTRY_BYTES {
+            change.fields = json!({});
+            bytes = serde_json::to_vec(&change).unwrap_or_default();
+        }
+        let gone = kept.push(change);
+        // A store that takes nothing says so by its health.
+        let _stored = space.map(|space| -> Result<(), SpaceError> {
+            space.put(&id.to_be_bytes(), &bytes)?;
+            gone.map_or(Ok(()), |gone| space.remove(&gone.to_be_bytes()))
+        });
+    }
+
+    /// The newest changes that are older than `before`, the newest first, and whether there are
+    /// more. May wait for a disk.
+    pub(super) fn list(
+        &self,
+        engine: &Engine,
+        before: Option<u64>,
+        limit: usize,
+    ) -> (Vec<Arc<Change>>, Option<u64>) {
+        let mut kept = self.0.lock();
+        let kept = kept.get_or_insert_with(|| Kept::load(space_of(engine).as_ref()));
+        let older = kept.changes.iter().rev();
+        let mut older = older.filter(|change| before.is_none_or(|before| change.id < before));
+        let page: Vec<_> = older.by_ref().take(limit).map(Arc::clone).collect();
+        let next = older.next().and_then(|_| page.last()).map(|last| last.id);
+        (page, next)
+    }
+}
+
+impl Kept {
+    fn load(space: Option<&Space>) -> Self {
+        let mut kept = Self::default();
+        let mut after: Option<Vec<u8>> = None;
+        while let Some(page) = space.and_then(|it| it.list(b"", after.as_deref(), MOST).ok()) {
+            for (key, value) in &page.rows {
+                after = Some(key.clone());
+                if let Ok(change) = serde_json::from_slice::<Change>(value) {
+                    kept.next = change.id;
+                    kept.push(change);
+                }
+            }
+            if !page.has_more || page.rows.is_empty() {
+                break;
+            }
+        }
+        kept
+    }
+
+    /// Adds the newest one; returns the number of the one that is kept no more.
+    fn push(&mut self, change: Change) -> Option<u64> {
+        self.next = change.id.saturating_add(1);
+        self.changes.push_back(Arc::new(change));
+        let is_full = self.changes.len() > MOST;
+        is_full.then(|| self.changes.pop_front()).flatten().map(|gone| gone.id)
+    }
+}
+
+fn space_of(engine: &Engine) -> Option<Space> {
+    engine.store().space("rule-changes").ok()
+}
+
+/// The fields in which two states of a rule differ, but for those that any change sets.
+fn differing(before: &Rule, after: &Rule) -> Value {
+    let fields = |rule: &Rule| -> BTreeMap<String, Value> {
+        let whole = serde_json::to_value(rule).unwrap_or_default();
+        let inner = whole.as_object().and_then(|kinds| kinds.values().next()).cloned();
+        inner.and_then(|inner| serde_json::from_value(inner).ok()).unwrap_or_default()
+    };
+    let (before, after) = (fields(before), fields(after));
+    let names = before.keys().chain(after.keys());
+    let differ = names.filter(|name| before.get(*name) != after.get(*name));
+    let differ = differ.filter(|name| !["updatedAt", "version"].contains(&name.as_str()));
+    let differ =
+        differ.map(|name| (name.clone(), json!({"from": before.get(name), "to": after.get(name)})));
+    Value::Object(differ.collect())
+}
