@@ -15,6 +15,7 @@ mod client;
 mod config_file;
 mod demo;
 mod ended;
+mod ending;
 mod keys;
 mod plan;
 mod report;
@@ -72,6 +73,10 @@ struct Serve {
     /// read again when it changes, and on SIGHUP. Arguments win over it.
     #[arg(long, visible_alias = "config")]
     rules: Option<PathBuf>,
+    /// Serves an engine in memory with rules, a month's history and calls that are made up, to look
+    /// at the page.
+    #[arg(long, conflicts_with_all = ["rules", "store"])]
+    demo: bool,
     /// The file in which the engine survives; made where it is not there.
     #[arg(long)]
     store: Option<PathBuf>,

@@ -22,9 +22,11 @@ use tokio::sync::{Semaphore, watch};
 use tower_service::Service;
 
 use crate::config_file::{self, ServerConfig};
+use crate::demo::{self, Traffic};
+use crate::ending::until;
 use crate::rules_file::RulesFile;
 use crate::signals::{Signals, Told};
-use crate::{Failure, Serve, demo, keys};
+use crate::{Failure, Serve, keys};
 
 /// How often it is looked whether the file of rules has changed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -94,13 +96,22 @@ async fn serve(options: Serve) -> Result<(), Failure> {
     let settings = Settings::of(&options, server);
     let figures = Figures::new();
     let is_stored = settings.store.is_some() || engine.store.is_some();
-    let engine = build(settings.store.as_deref(), engine, &figures)?;
-    let mut rules = None;
+    let (is_demo, store) = (options.demo, settings.store.as_deref());
+    if is_demo {
+        engine.recording = demo::recording();
+    }
+    let engine = build(store, engine, &figures)?;
+    let (mut rules, mut traffic) = (None, None);
     match &options.rules {
         Some(path) => {
             let mut file = RulesFile::of(path, &engine, fixed)?;
             reload(&mut file, &engine)?;
             rules = Some(file);
+        }
+        None if options.demo => {
+            // Before there are rules: each late event would be looked up in what is recorded.
+            traffic = Some(Traffic::new().recall(&engine));
+            engine.rules().sync(demo::busy_rules(), limitry::rules::SyncOptions::apply())?;
         }
         None if !is_stored => {
             engine.rules().sync(demo::rules(), limitry::rules::SyncOptions::apply())?;
@@ -121,7 +132,8 @@ async fn serve(options: Serve) -> Result<(), Failure> {
         std::fs::create_dir_all(folder).map_err(|why| format!("{}: {why}", folder.display()))?;
         api = api.backups(folder);
     }
-    let api = router(engine.clone(), api.figures(project, move || figures.page()));
+    let api = router(engine.clone(), api.page().figures(project, move || figures.page()));
+    let traffic = traffic.map(|traffic| tokio::spawn(traffic.run(engine.clone())));
     let listener = TcpListener::bind(settings.listen).await?;
     let signals = Signals::new()?;
     println!("listening on http://{}", listener.local_addr()?);
@@ -131,6 +143,9 @@ async fn serve(options: Serve) -> Result<(), Failure> {
     let watching = tokio::spawn(watch_files(stop, signals, rules, engine.clone()));
     accept(listener, api, settings.bounds, stopped).await;
     watching.abort();
+    if let Some(traffic) = traffic {
+        traffic.abort();
+    }
     // Everything that was answered is in the store.
     tokio::task::spawn_blocking(move || engine.store().close()).await??;
     Ok(())
@@ -176,7 +191,8 @@ async fn accept(
                 continue;
             }
         };
-        let connection = open.watch(connection(stream, api.clone(), bounds));
+        let connection = connection(stream, api.clone(), bounds, stopped.clone());
+        let connection = open.watch(connection);
         tokio::spawn(async move {
             // Whoever goes away in the middle of a request is nobody's fault.
             let _ended = connection.await;
@@ -193,9 +209,14 @@ fn connection(
     stream: TcpStream,
     api: axum::Router,
     bounds: Bounds,
+    stopped: watch::Receiver<bool>,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + 'static {
     let timeout = bounds.request_timeout;
-    let service = service_fn(move |request| answer(api.clone(), request, timeout));
+    let service = service_fn(move |request| {
+        let (answered, stopped) = (answer(api.clone(), request, timeout), stopped.clone());
+        // A stream would keep the server from stopping.
+        async move { answered.await.map(|response| until(stopped, response)) }
+    });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_timeout)

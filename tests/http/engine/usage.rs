@@ -46,7 +46,7 @@ fn every_question_about_usage_is_that_of_the_engine() {
         (json!({"most": 0}), "most: 0 must be 1 to 1000"),
         (json!({"most": 1_001}), "most: 1001 must be 1 to 1000"),
         (json!({"interval": "decade"}), "decade"),
-        (json!({"interval": "hour"}), "range"),
+        (json!({"interval": "hour"}), "needs a start and an end"),
         (json!({"groupBy": "no key"}), "groupBy"),
         (json!({"by": "model"}), "by"),
     ] {
