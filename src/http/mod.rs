@@ -181,7 +181,7 @@
 //! | `POST /sync` | [`Rules::sync`](crate::handles::Rules::sync): `rules`, `preview`, `missing` |
 //! | `POST /explain`, `/standing` | [`Engine::explain`], [`Engine::standing`] of an event |
 //! | `GET /unseen-dimensions` | [`Engine::unseen_dimensions`] |
-//! | `POST /simulate` | [`Engine::simulate`]: `rules`, `calls` (an [`EventQuery`]), `keys`, `missing` |
+//! | `POST /simulate` | [`Engine::simulate`]: `rules`, `missing`, `keys`, `calls` |
 //! | `POST /usage` | [`Usage`](crate::handles::Usage): `query`, `groupBy`, `interval`, `most` |
 //! | `GET /refusals`, `/refusals/hours` | [`Engine::refusals`] by key and by hour |
 //! | `GET /reservations`, `/reservations/{id}` | the reservations, the oldest first |
@@ -203,9 +203,12 @@
 //! request is an `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)),
 //! with all `problems` of a set of rules, each with its rule, its field and the reason.
 //!
-//! The newest 1 000 changes of rules by this API are kept, in the store where there is one: who (the
-//! [name](ApiKey::name) of the key), when, which fields, and the `note` that the request has as a
-//! parameter. One by another generation's paths says its request.
+//! The `calls` of a simulation are an [`EventQuery`]; with `missing` as `keep` its `rules` stand in
+//! the place of those with their ids, and the others stay as they are.
+//!
+//! The newest 1 000 changes of rules by this API are kept, in the store where there is one: who
+//! (the [name](ApiKey::name) of the key), when, which fields, and the `note` that the request has
+//! as a parameter. One by another generation's paths says its request.
 //!
 //! The stream has an event `history` (the last ten minutes, by seconds, as far as somebody has
 //! listened), `tables` (rules and who is nearest to them, who used the most in 24 hours,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use limitry::events::Recording;
 use limitry::reservations::ReservationId;
-use limitry::rules::Threshold;
+use limitry::rules::{Enforcement, Threshold};
 use limitry::{
     Amount, Engine, Event, Hold, Metric, Period, Quota, RateLimit, Reserved, RuleSet, Window,
 };
@@ -34,17 +34,18 @@ pub(crate) fn busy_rules() -> RuleSet {
     };
     let minute = |name, limit| RateLimit::new(name, limit, Window::Minute);
     RuleSet::new()
-        .rate_limit(minute("Calls a minute", 60).per("customer_id"))
+        .rate_limit(minute("Calls a minute", 50).per("customer_id"))
         .rate_limit(
             minute("Tokens a minute of gpt-4o", 600_000)
                 .metric(Metric::TotalTokens)
                 .filter("model", "gpt-4o"),
         )
         .quota(Quota::concurrent("Open calls", 6).per("customer_id"))
-        .quota(alerts(per_customer("Tokens an hour", Metric::TotalTokens, 2_000_000, Period::Hour)))
-        .quota(alerts(per_customer("Tokens a day", Metric::TotalTokens, 25_000_000, Period::Day)))
+        .quota(alerts(per_customer("Tokens an hour", Metric::TotalTokens, 5_000_000, Period::Hour)))
+        .quota(alerts(per_customer("Tokens a day", Metric::TotalTokens, 60_000_000, Period::Day)))
         .quota(alerts(
-            Quota::new("Team budget", Metric::TotalCostCents, 1_500_000, Period::Month)
+            Quota::new("Team budget", Metric::TotalCostCents, 13_000, Period::Month)
+                .enforcement(Enforcement::Soft)
                 .per("team_id"),
         ))
 }
@@ -225,8 +226,8 @@ impl Traffic {
                 }
                 Some((customer, ticks.saturating_sub(1)))
             }
-            None if self.chance.below(120) == 0 => {
-                Some((self.chance.of(&CUSTOMERS, "acme"), self.chance.below(24)))
+            None if self.chance.below(60) == 0 => {
+                Some((self.chance.of(&CUSTOMERS, "acme"), self.chance.below(40)))
             }
             None => None,
         };

@@ -14,7 +14,7 @@ use axum::response::Response;
 use futures_util::stream::unfold;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::sampler::Sampler;
 use super::access::Need;
@@ -28,8 +28,9 @@ mod sampler;
 const EVERY: Duration = Duration::from_secs(1);
 /// After how long without figures a line says that the connection is alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// After how long a stream ends, so that a key that has ended is asked for again.
-const LONGEST: Duration = Duration::from_secs(15 * 60);
+/// After how many figures a stream ends, so that a key that has ended is asked for again: they are
+/// those of a quarter of an hour.
+const LONGEST: u32 = 15 * 60;
 /// How many may listen to a project at once.
 const MOST: usize = 256;
 
@@ -61,14 +62,15 @@ struct Listener {
     shown: watch::Receiver<Option<Arc<Shown>>>,
     /// Which tables were sent; none to who has just come.
     sent: Option<u64>,
-    ends: Instant,
+    /// How many figures are still sent.
+    left: u32,
 }
 
 /// `GET /stream`
 pub(super) async fn stream(call: Call) -> Answer {
     let project = call.needs(Need::Read)?.project;
     let shown = project.live().listen(&project)?;
-    let listener = Listener { shown, sent: None, ends: Instant::now() + LONGEST };
+    let listener = Listener { shown, sent: None, left: LONGEST };
     let mut response = Response::new(Body::from_stream(unfold(listener, Listener::next)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -112,8 +114,10 @@ struct Task {
 impl Task {
     async fn run(self, project: Project) {
         let mut sampler = Sampler::default();
+        let mut seconds = interval(EVERY);
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let next = Instant::now() + EVERY;
+            seconds.tick().await;
             let look = move |engine: &_| {
                 let shown = sampler.look(engine);
                 Ok((sampler, shown))
@@ -123,7 +127,6 @@ impl Task {
             if !self.show(shown) {
                 return;
             }
-            sleep_until(next).await;
         }
     }
 
@@ -155,9 +158,7 @@ impl Drop for Task {
 impl Listener {
     /// Waits for what is sent next; none when that is all.
     async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
-        if Instant::now() >= self.ends {
-            return None;
-        }
+        self.left = self.left.checked_sub(1)?;
         match timeout(HEARTBEAT, self.shown.changed()).await {
             Err(_) => return Some((Ok(Bytes::from_static(b": alive\n\n")), self)),
             // The task has failed: who listens comes again.

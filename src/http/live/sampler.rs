@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use tokio::time::Instant;
 
 use super::Shown;
 use super::frame::{Figures, Point, Tables, event};
@@ -29,7 +28,7 @@ pub(super) struct Sampler {
     tables: Bytes,
     version: u64,
     /// When tables are made next.
-    due: Option<Instant>,
+    due: Option<Timestamp>,
 }
 
 /// Sums that only grow, but for what is deleted.
@@ -93,8 +92,7 @@ impl Sampler {
     }
 
     fn make_tables(&mut self, engine: &Engine, now: Timestamp) {
-        let begun = Instant::now();
-        if self.due.is_some_and(|due| begun < due) {
+        if self.due.is_some_and(|due| now < due) {
             return;
         }
         let tables = event("tables", &Tables::of(engine, now));
@@ -102,8 +100,8 @@ impl Sampler {
             self.tables = tables;
             self.version = self.version.wrapping_add(1);
         }
-        let took = begun.elapsed();
-        self.due = begun.checked_add(took.saturating_mul(SHARE));
+        let took = engine.now().saturating_since(now);
+        self.due = now.checked_add(took.saturating_mul(SHARE));
     }
 }
 

@@ -6,7 +6,7 @@ let changing = null;
 function openChange(id) {
   changing = ruleOf(rulesById.get(id));
   const { rule, unit, every, per } = changing;
-  const time = [every && `a ${every}`, per && `per ${per}`].filter(Boolean).join(", ");
+  const time = [every, per && `per ${per}`].filter(Boolean).join(", ");
   say($("change-rule"), `${rule.name}: ${unit} ${time}`);
   $("change-limit").value = rule.limitValue;
   $("change-note").value = "";
@@ -32,10 +32,11 @@ async function previewChange() {
   try {
     const report = await ask("POST", "/sync", { rules, preview: true });
     const shown = [make("h3", {}, "What would change"), syncList(report)];
-    place.replaceChildren(...shown);
+    const head = make("h3", {}, "On the last day's calls");
+    place.replaceChildren(...shown, head, make("p", { class: "hint" }, "Trying it\u2026"));
     const calls = { startDate: day };
     const whatIf = await ask("POST", "/simulate", { rules, missing: "keep", calls, keys: 3 });
-    place.replaceChildren(...shown, make("h3", {}, "On the last day's calls"), ...effect(whatIf));
+    place.replaceChildren(...shown, head, ...effect(whatIf));
   } catch (problem) {
     place.replaceChildren();
     say($("change-problem"), problem.message);

@@ -9,6 +9,9 @@ const RANGES = {
 const CLASSES = ["p0", "p2", "p3", "p4", "p5", "p1", "p6"];
 const SERIES = 6;
 
+// Draws again what is shown, in another width.
+let redraw = () => {};
+
 async function showHistory() {
   const range = $("history-range").value;
   const by = $("history-by").value.trim();
@@ -22,7 +25,9 @@ async function showHistory() {
     const series = figure === "refused"
       ? await refusedSeries(query)
       : await usedSeries(query, interval, by, figure);
-    drawHistory(series, range, $("history-figure").selectedOptions[0].textContent);
+    const name = $("history-figure").selectedOptions[0].textContent;
+    redraw = () => drawHistory(series, range, name);
+    redraw();
   } catch (problem) {
     say($("history-problem"), problem.message);
   }

@@ -102,7 +102,7 @@ function showRule(row, one) {
   const marks = [where, off === "hard" ? "" : off].filter((mark) => mark !== "");
   say(name.lastChild, marks.join("; "));
   say(amount.firstChild, limit);
-  say(amount.lastChild, [every && `a ${every}`, per && `per ${per}`].filter(Boolean).join(", "));
+  say(amount.lastChild, [every, per && `per ${per}`].filter(Boolean).join(", "));
   if (change.firstChild) change.firstChild.setAttribute("aria-label", `Change ${rule.name}`);
   const [first, ...others] = one.keys;
   say(nearest, first ? keyText(first.key) : "nobody");
@@ -110,7 +110,8 @@ function showRule(row, one) {
   const most = Number(first?.limit ?? rule.limitValue);
   const share = most > 0 ? taken / most : taken > 0 ? 1 : 0;
   const left = first && first.remaining !== null ? `, ${number(first.remaining)} left` : "";
-  say(used.firstChild, first ? `${number(taken)}, ${Math.floor(share * 100)} %${left}` : "nothing");
+  const percent = `${Math.floor(share * 100)} %`;
+  say(used.firstChild, first ? `${percent}: ${number(taken)} used${left}` : "nothing");
   setMeter(used.lastChild, share);
   const rest = others.slice(0, 3).map((one) => {
     return `${keyText(one.key)} ${number(Number(one.used) + Number(one.held))}`;

@@ -85,5 +85,7 @@ on("change-form", "submit", applyChange);
 on("change-look", "click", previewChange);
 on("change-cancel", "click", () => $("change").close());
 
+new ResizeObserver(() => redraw()).observe($("history"));
+
 if (key.get()) enter();
 else showDoor();

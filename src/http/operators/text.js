@@ -78,6 +78,13 @@ const METRICS = {
   total_cost_cents: "cents",
 };
 
+/** In which time a rule limits something. */
+function timeText(time) {
+  if (typeof time !== "string") return JSON.stringify(time);
+  const words = { concurrent: "at once", all_time: "in all", hour: "an hour", "": "" };
+  return words[time] ?? (/^[a-z]+$/.test(time) ? `a ${time}` : `in ${time}`);
+}
+
 /** What a rule is: its kind, what stands in it, and what it limits in words. */
 function ruleOf(entry) {
   const kind = entry.rateLimit ? "rateLimit" : "quota";
@@ -85,7 +92,7 @@ function ruleOf(entry) {
   const metric = rule.metric ?? "total_events";
   const unit = METRICS[metric] ?? (typeof metric === "string" ? metric : "units");
   const time = rule.window ?? rule.period ?? "";
-  const every = typeof time === "string" ? time.replace("_", " ") : JSON.stringify(time);
+  const every = timeText(time);
   const limit = rule.limitValue === null || rule.limitValue === undefined
     ? "no limit"
     : `${number(rule.limitValue)} ${unit}`;

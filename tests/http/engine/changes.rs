@@ -1,5 +1,5 @@
-//! Goal: who changed which rule, when and why, is kept and said: each change once, the newest 1 000,
-//! over a restart too; what was refused, or changed nothing, is no change.
+//! Goal: who changed which rule, when and why, is kept and said: each change once, the newest
+//! 1 000, over a restart too; what was refused, or changed nothing, is no change.
 
 use std::time::Duration;
 

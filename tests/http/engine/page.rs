@@ -1,5 +1,6 @@
-//! Goal: the page is one file that needs no other, is served where that is asked for, without a key,
-//! and may do no more than its own text: its policy names the hashes of its script and its style.
+//! Goal: the page is one file that needs no other, is served where that is asked for, without a
+//! key, and may do no more than its own text: its policy names the hashes of its script and its
+//! style.
 
 use axum::body::Body;
 use axum::http::Request;
