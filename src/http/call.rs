@@ -56,9 +56,9 @@ impl Project {
     ) -> Self {
         let waits = engine.store().health().durability == Some(Durability::Synced);
         let tokens = Arc::new(Tokens::new(&engine));
-        let (changes, long, log, live) = Default::default();
+        let (changes, alone, log, live) = Default::default();
         let (id, figures) = (id.into(), figures.into());
-        Self { id, engine, waits, changes, long, tokens, figures, log, live, backups }
+        Self { id, engine, waits, changes, long: alone, tokens, figures, log, live, backups }
     }
 
     /// The client tokens.

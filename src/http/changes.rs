@@ -61,9 +61,8 @@ impl By {
     /// Takes what a request says of itself.
     pub(super) fn of(access: &Access, note: Option<String>) -> Result<Self, Failure> {
         let who = access.who.clone().unwrap_or_else(|| "unknown".to_owned());
-        let is_bad = |note: &String| {
-            note.len() > MAX_NOTE_BYTES || note.chars().any(|letter| letter.is_control())
-        };
+        let is_bad =
+            |note: &String| note.len() > MAX_NOTE_BYTES || note.chars().any(char::is_control);
         if note.as_ref().is_some_and(is_bad) {
             let rule = "must have at most 500 bytes and no control characters";
             return Err(Failure::bad_input(&format_args!("note: {rule}")));
@@ -92,7 +91,7 @@ impl RuleRequest {
         };
         let is_question = Self::QUESTIONS.iter().any(|word| path.rsplit('/').next() == Some(word));
         let changes = *method != Method::GET && !is_own && !is_question;
-        if !changes || !Self::LISTS.iter().any(|list| is_below(&list)) {
+        if !changes || !Self::LISTS.iter().any(is_below) {
             return None;
         }
         // An id may be as long as a path.

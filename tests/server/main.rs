@@ -1,7 +1,7 @@
 //! The program `limitry`, started and called as users do.
 #![cfg(unix)]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
@@ -228,4 +228,29 @@ fn bad_clients_are_bounded() {
         .expect("sent");
     drop(gone);
     assert_eq!(server.send("POST", "/v1/track", CALL).status, 201);
+}
+
+/// A stream does not end by itself, and keeps no server from stopping.
+#[test]
+fn the_page_is_served_and_a_stream_ends_with_the_server() {
+    let server = Server::start(&[], None);
+    let mut stream = server.connect();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").expect("sent");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("text");
+    assert!(page.starts_with("HTTP/1.1 200") && page.ends_with("</html>\n"));
+    let mut stream = server.connect();
+    let key = &server.key;
+    let request =
+        format!("GET /engine/v1/stream HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {key}\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut begin = [0; 32];
+    stream.read_exact(&mut begin).expect("it begins");
+    server.signal("TERM");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).expect("text");
+    assert!(rest.contains("event: figures\n"), "{rest}");
+    // The chunk that says that it is whole.
+    assert!(rest.ends_with("\r\n0\r\n\r\n"), "{rest}");
+    assert!(server.wait().success());
 }

@@ -51,8 +51,8 @@ pub(crate) fn busy_rules() -> RuleSet {
 }
 
 /// Refused calls are kept, so that a change can be tried on all that was asked for.
-pub(crate) fn recording() -> Option<Recording> {
-    Some(Recording::Newest(100_000).refusals(10_000))
+pub(crate) fn recording() -> Recording {
+    Recording::Newest(100_000).refusals(10_000)
 }
 
 const SEED: u64 = 0x11AD_2023;
@@ -191,7 +191,7 @@ impl Traffic {
         for hours in (1..=HISTORY_HOURS).rev() {
             let start = now.saturating_sub(Duration::from_secs(hours.saturating_mul(3_600)));
             let of_day = start.unix_seconds().div_euclid(3_600).rem_euclid(24);
-            let from_noon = u64::try_from(of_day.abs_diff(13)).unwrap_or(0);
+            let from_noon = of_day.abs_diff(13);
             let calls = HOURLY.saturating_add(12_u64.saturating_sub(from_noon).saturating_mul(12));
             for _ in 0..calls.saturating_add(self.chance.below(HOURLY)) {
                 let at = start.saturating_add(Duration::from_secs(self.chance.below(3_600)));

@@ -98,7 +98,7 @@ async fn serve(options: Serve) -> Result<(), Failure> {
     let is_stored = settings.store.is_some() || engine.store.is_some();
     let (is_demo, store) = (options.demo, settings.store.as_deref());
     if is_demo {
-        engine.recording = demo::recording();
+        engine.recording = Some(demo::recording());
     }
     let engine = build(store, engine, &figures)?;
     let (mut rules, mut traffic) = (None, None);

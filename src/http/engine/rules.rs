@@ -201,8 +201,8 @@ async fn synced(project: &Project, wanted: Wanted, by: By) -> Answer {
         let _one_at_a_time = changes.lock();
         let report = engine.rules().sync(wanted.rules, options).map_err(refused)?;
         let counts = [&report.created, &report.removed, &report.archived].map(Vec::len);
-        let changed = !report.updated.is_empty() || counts.iter().any(|count| *count > 0);
-        if changed && !report.preview {
+        let is_other = !report.updated.is_empty() || counts.iter().any(|count| *count > 0);
+        if is_other && !report.preview {
             let fields = serde_json::to_value(&report).unwrap_or_default();
             log.note_all(engine, by, "synced", fields);
         }
