@@ -93,7 +93,9 @@ impl Live {
                 return Err(Failure::new(Reason::Unavailable, &message).code("too_many_streams"));
             }
             let mut receiver = sender.subscribe();
-            receiver.mark_changed();
+            if receiver.borrow().is_some() {
+                receiver.mark_changed();
+            }
             return Ok(receiver);
         }
         let (sender, receiver) = watch::channel(None);
