@@ -15,7 +15,6 @@ mod client;
 mod config_file;
 mod demo;
 mod ended;
-mod ending;
 mod keys;
 mod plan;
 mod report;
@@ -25,6 +24,7 @@ mod signals;
 mod simulate;
 mod store;
 mod top;
+mod until_stop;
 
 /// Rate limits, quotas and usage metering behind the product's HTTP API.
 #[derive(Debug, Parser)]

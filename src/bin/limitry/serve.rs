@@ -23,9 +23,9 @@ use tower_service::Service;
 
 use crate::config_file::{self, ServerConfig};
 use crate::demo::{self, Traffic};
-use crate::ending::until;
 use crate::rules_file::RulesFile;
 use crate::signals::{Signals, Told};
+use crate::until_stop::until;
 use crate::{Failure, Serve, keys};
 
 /// How often it is looked whether the file of rules has changed.
