@@ -28,7 +28,7 @@ use limitry::events::{EventQuery, RecordedEvent};
 use limitry::llm::{Estimator, PriceBook, ReserveEstimated, ReservedEstimate};
 use limitry::time::ManualClock;
 use limitry::usage::RollupOptions;
-use limitry::{Amount, Engine, Event, Hold, Metric, Period, Quota, Timestamp};
+use limitry::{Amount, Engine, Event, Hold, Metric, Period, Quota};
 
 /// Near the list prices of the time of the traces, in dollars a million tokens; that one falls on
 /// the third day is made up.
@@ -60,7 +60,10 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Box<dyn Error>> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
     let calls = intake::read_files(&TRACES.map(|name| data.join(name)))?.calls;
-    let start = calls.first().ok_or("the traces hold no call")?.at;
+    let (Some(first), Some(last)) = (calls.first(), calls.last()) else {
+        return Err("the traces hold no call".into());
+    };
+    let (start, end) = (first.at, last.at + TimeDelta::days((DAYS - 1).into()));
     let clock = ManualClock::new(start.into());
     let engine = Engine::builder()
         .clock(clock.clone())
@@ -80,8 +83,8 @@ fn run() -> Result<(), Box<dyn Error>> {
         println!("day {}: {tally}", day + 1);
     }
     println!("corrected: {} calls\n", gateway.correct(start + TimeDelta::days(1))?);
-    let end: Timestamp = (start + TimeDelta::days(DAYS.into())).into();
-    let report = report::Report::new(&gateway.engine, start.into(), end)?;
+    let end = end + TimeDelta::seconds(1);
+    let report = report::Report::new(&gateway.engine, start.into(), end.into())?;
     print!("{report}");
     let mut arguments = env::args_os().skip(1);
     if arguments.next().is_some_and(|argument| argument == "--html") {
