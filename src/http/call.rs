@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::access::{Access, Need};
+use super::access::{Access, Generation, Need};
 use super::changes::ChangeLog;
 use super::failure::{Failure, Reason};
 use super::figures::ProjectFigures;
@@ -24,6 +24,7 @@ use super::replay::HeaderKey;
 use super::second::tokens::{Client, Tokens};
 use crate::Engine;
 use crate::store::Durability;
+use crate::webhooks::Webhooks;
 
 /// An answer, or why there is none.
 pub(super) type Answer = Result<Response, Failure>;
@@ -45,6 +46,7 @@ pub(super) struct Project {
     live: Arc<Live>,
     /// Where copies of the store are put.
     backups: Option<Arc<Path>>,
+    webhooks: Option<Webhooks>,
 }
 
 impl Project {
@@ -53,12 +55,25 @@ impl Project {
         engine: Engine,
         figures: ProjectFigures,
         backups: Option<Arc<Path>>,
+        webhooks: Option<Webhooks>,
     ) -> Self {
         let waits = engine.store().health().durability == Some(Durability::Synced);
         let tokens = Arc::new(Tokens::new(&engine));
         let (changes, alone, log, live) = Default::default();
         let (id, figures) = (id.into(), figures.into());
-        Self { id, engine, waits, changes, long: alone, tokens, figures, log, live, backups }
+        Self {
+            id,
+            engine,
+            waits,
+            changes,
+            long: alone,
+            tokens,
+            figures,
+            log,
+            live,
+            backups,
+            webhooks,
+        }
     }
 
     /// The client tokens.
@@ -94,6 +109,11 @@ impl Project {
     /// The folder for copies of the store.
     pub(super) fn backups(&self) -> Option<Arc<Path>> {
         self.backups.clone()
+    }
+
+    /// Its webhooks, where they are sent.
+    pub(super) fn webhooks(&self) -> Option<Webhooks> {
+        self.webhooks.clone()
     }
 
     /// Lets the engine decide: at once, or on a thread that may wait, where it waits for a disk.
@@ -174,6 +194,11 @@ impl Call {
     /// What the key opens.
     pub(super) fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// The API that its key speaks.
+    pub(super) fn generation(&self) -> Generation {
+        self.access.generation
     }
 
     /// The part of the path that names something.

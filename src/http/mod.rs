@@ -119,8 +119,9 @@
 //! | `GET`, `PATCH /v1/subjects/{kind}/{id}` | the billing date, of [customers](crate::Customer) |
 //! | `POST /v1/subjects/{kind}/{id}/reset` | [`Rules::reset`](crate::handles::Rules::reset) |
 //! | `GET /v1/user/me`, `/v1/workspace`, `/v1/workspace/usage` | the key's project |
+//! | `GET`, `POST /v1/workspace/webhook-endpoints`, and below | [webhooks](crate::webhooks) |
 //!
-//! Members, teams, invitations, approvals, audit events and webhook endpoints are not served.
+//! Members, teams, invitations, approvals and audit events are not served.
 //! Errors are `{"error": {code, message, requestId, details}}`; `details` has all that is wrong
 //! with a body, each with its path.
 //!
@@ -190,11 +191,18 @@
 //! | `GET /changes` | who changed which rule, when and why |
 //! | `GET /me` | what the key may do |
 //! | `GET /stream` | figures once a second, as server-sent events |
+//! | `GET`, `POST /webhook-endpoints` | [endpoints](crate::webhooks::Endpoint) |
+//! | `GET`, `DELETE /webhook-endpoints/{id}` | one endpoint |
+//! | `POST /webhook-endpoints/{id}/enable`, `/test`, `/rotate` | changes one, tries it |
+//! | `GET /webhook-endpoints/{id}/deliveries` | [deliveries](crate::webhooks::Delivery) |
+//! | `POST /webhook-endpoints/{id}/deliveries/{deliveryId}/redeliver` | sends one again |
+//! | `GET /webhook-event-types` | what endpoints of the key's generation are sent |
 //! | `GET /health` | the engine's figures, and its [store's](crate::store::Health) |
 //! | `POST /verify`, `/backup` | the same of [`Store`](crate::handles::Store) |
 //! | `GET /metrics`, at the root | figures of the key's project for Prometheus |
 //!
-//! Changing rules, `verify` and `backup` need the scope `all`, a preview does not. Lists have pages
+//! Changing rules and webhooks, `verify` and `backup` need the scope `all`, a preview does not.
+//! Lists have pages
 //! of 1 to 100 items, 50 where no `limit` says it, with a `nextCursor`. `missing` says what becomes
 //! of rules that the list of a `sync` does not name: `keep` (the default), `archive`, `remove`. Of
 //! a simulation, an audit and a backup one is under way for each project; a second is a 409. A copy
@@ -279,6 +287,7 @@ mod replay;
 mod routes;
 mod second;
 mod third;
+mod webhooks;
 
 pub use self::access::{Access, Authenticate, Authenticated, Generation, Scope};
 #[cfg(feature = "metrics")]
@@ -314,13 +323,15 @@ struct Api {
 
 /// Makes the API of an engine: see the [module](self). It may be nested under any path.
 pub fn router(engine: Engine, options: Options) -> Router {
-    let Options { project, others, authenticate, max_body_bytes, backups, figures, has_page } =
-        options;
+    let Options { project, others, authenticate, max_body_bytes, backups, .. } = options;
+    let Options { figures, has_page, webhooks, .. } = options;
     let engines = std::iter::once((project, engine.clone())).chain(others);
     let projects = engines.map(|(id, engine)| {
         let own = figures.iter().filter(|(project, _)| *project == id);
         let own = ProjectFigures::with(own.map(|(_, page)| Arc::clone(page)).collect());
-        let project = Project::new(&id, engine, own, backups.clone());
+        let hooks = webhooks.iter().find(|(project, _)| *project == id);
+        let hooks = hooks.map(|(_, hooks)| hooks.clone());
+        let project = Project::new(&id, engine, own, backups.clone(), hooks);
         (id, project)
     });
     let projects = projects.collect();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Authenticate;
 use crate::Engine;
+use crate::webhooks::Webhooks;
 
 /// How many bytes a body has at most, where nothing else is said: more than 1 000 events of usual
 /// size need.
@@ -22,6 +23,7 @@ pub struct Options {
     pub(super) backups: Option<Arc<Path>>,
     pub(super) figures: Vec<(String, Page)>,
     pub(super) has_page: bool,
+    pub(super) webhooks: Vec<(String, Webhooks)>,
 }
 
 /// What makes a page of figures.
@@ -38,6 +40,7 @@ impl Options {
             backups: None,
             figures: Vec::new(),
             has_page: false,
+            webhooks: Vec::new(),
         }
     }
 
@@ -67,6 +70,13 @@ impl Options {
         self
     }
 
+    /// Serves the webhook endpoints of a project, which are those of its engine. Sending is not the
+    /// router's: see [`webhooks`](crate::webhooks). Without them paths of webhooks are a 409.
+    pub fn webhooks(mut self, project: impl Into<String>, webhooks: Webhooks) -> Self {
+        self.webhooks.push((project.into(), webhooks));
+        self
+    }
+
     /// Adds more figures to the `GET /metrics` of a project, in Prometheus' text format: those of
     /// the engine's own work, which a recorder has (`limitry::http::Figures`, with the feature
     /// `metrics`), or the application's.
@@ -90,6 +100,7 @@ impl fmt::Debug for Options {
             .field("backups", &self.backups)
             .field("figures", &self.figures.len())
             .field("has_page", &self.has_page)
+            .field("webhooks", &self.webhooks.len())
             .finish()
     }
 }

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
 use limitry::http::{ApiKey, ApiKeys, Options, Scope, router};
 use limitry::time::{Clock, ManualClock};
+use limitry::webhooks::{WebhookOptions, Webhooks};
 use limitry::{Engine, EngineBuilder};
 use serde_json::Value;
 use tower_service::Service;
@@ -36,6 +37,8 @@ pub(crate) struct App {
     pub(crate) router: Router,
     pub(crate) engine: Engine,
     pub(crate) clock: ManualClock,
+    /// Of the first project.
+    pub(crate) hooks: Webhooks,
 }
 
 /// What was answered.
@@ -86,9 +89,11 @@ impl App {
             .with(key(THIRD_READ, "proj_xyz").scope(Scope::Read))
             .with(key(THIRD_RECORD, "proj_xyz").scope(Scope::Record))
             .with(key("lim_test_other", "proj_other"));
+        let hooks = Webhooks::open(&engine, WebhookOptions::new()).expect("the store is good");
         let options = Options::new("proj_xyz", keys).project("proj_other", other);
+        let options = options.webhooks("proj_xyz", hooks.clone());
         let router = router(engine.clone(), served(options.max_body_bytes(100_000)));
-        Self { router, engine, clock }
+        Self { router, engine, clock, hooks }
     }
 
     /// Sends a request with a key, and a body where it is not empty. The answer is one that the

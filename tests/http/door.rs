@@ -152,8 +152,8 @@ fn bodies_are_bounded_and_paths_known() {
 
 #[test]
 fn it_may_be_nested_anywhere() {
-    let App { router, engine, clock } = App::new();
-    let app = App { router: axum::Router::new().nest("/limits", router), engine, clock };
+    let App { router, engine, clock, hooks } = App::new();
+    let app = App { router: axum::Router::new().nest("/limits", router), engine, clock, hooks };
     app.post("/limits/v1/events", r#"{"customerId": "c", "eventType": "e"}"#).ok(201);
     assert_eq!(app.get("/limits/v1/project").ok(200)["id"], "proj_xyz");
     app.get("/limits/v1/nothing").is(404, json!({"error": "Resource not found"}));

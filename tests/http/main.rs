@@ -11,3 +11,4 @@ mod openapi;
 mod replay;
 mod second;
 mod third;
+mod webhooks;

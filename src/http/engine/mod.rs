@@ -25,6 +25,7 @@ mod rules;
 mod simulate;
 mod store;
 mod usage;
+mod webhooks;
 
 /// What its paths begin with.
 pub(super) const BASE: &str = "/engine/v1";
@@ -54,7 +55,7 @@ pub(super) fn about() -> About {
 /// Its paths.
 pub(super) fn routes() -> Routes {
     let routes = usage_routes(question_routes(rule_routes(Routes::below(BASE))));
-    store_routes(list_routes(routes))
+    webhooks::routes(store_routes(list_routes(routes)))
 }
 
 fn rule_routes(routes: Routes) -> Routes {

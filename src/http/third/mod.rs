@@ -8,6 +8,7 @@ use super::failure::{Detail, Failure, Reason};
 use super::first;
 use super::openapi::{About, JSON, Param, any_whole, date, flag, text, word};
 use super::routes::{Routes, Shape, delete, get, patch, post};
+use super::webhooks::{EventType, NewEndpoint, Outcome};
 
 mod checks;
 mod credits;
@@ -20,6 +21,7 @@ mod subject;
 mod subjects;
 mod sync;
 mod usage;
+mod webhooks;
 mod window;
 mod workspace;
 
@@ -40,7 +42,7 @@ pub(super) fn about() -> About {
 /// Its paths.
 pub(super) fn routes() -> Routes {
     let routes = limit_routes(check_routes(Routes::below("/v1")));
-    workspace_routes(usage_routes(routes))
+    workspace_routes(webhook_routes(usage_routes(routes)))
 }
 
 fn check_routes(routes: Routes) -> Routes {
@@ -186,6 +188,70 @@ fn usage_routes(routes: Routes) -> Routes {
                 .says("Begins one limit of a subject, or all, anew")
                 .may_take::<subjects::WhatToReset>()
                 .answers::<subjects::Reset<'_>>(StatusCode::OK, "What has begun anew"),
+        )
+}
+
+fn webhook_routes(routes: Routes) -> Routes {
+    const REDELIVER: &str = "/workspace/webhook-endpoints/{id}/deliveries/{deliveryId}/redeliver";
+    routes
+        .about("Webhooks")
+        .with(
+            get("/workspace/event-types", "listEventTypes", webhooks::event_types)
+                .says("Lists the types of events that a webhook endpoint may be sent")
+                .answers::<limits::Page<EventType>>(StatusCode::OK, "All of them"),
+        )
+        .with(
+            post("/workspace/webhook-endpoints", "createWebhookEndpoint", webhooks::create)
+                .says("Adds an endpoint; its secret is shown this once")
+                .takes::<NewEndpoint>()
+                .answers::<webhooks::Made>(StatusCode::OK, "It is sent events from now on"),
+        )
+        .with(
+            get("/workspace/webhook-endpoints", "listWebhookEndpoints", webhooks::list)
+                .says("Lists the endpoints, the newest first")
+                .answers::<limits::Page<webhooks::Shown>>(StatusCode::OK, "All of them")
+                .fails([Reason::Conflict]),
+        )
+        .with(
+            get("/workspace/webhook-endpoints/{id}", "getWebhookEndpoint", webhooks::get)
+                .says("Returns an endpoint")
+                .answers::<webhooks::Shown>(StatusCode::OK, "The endpoint")
+                .fails([Reason::Conflict]),
+        )
+        .with(
+            delete("/workspace/webhook-endpoints/{id}", "deleteWebhookEndpoint", webhooks::delete)
+                .says("Deletes an endpoint, its secret and its deliveries")
+                .answers_nothing("It is deleted"),
+        )
+        .with(
+            post(
+                "/workspace/webhook-endpoints/{id}/enable",
+                "enableWebhookEndpoint",
+                webhooks::enable,
+            )
+            .says("Enables an endpoint that was disabled after failures")
+            .answers::<webhooks::Shown>(StatusCode::OK, "It is enabled"),
+        )
+        .with(
+            post("/workspace/webhook-endpoints/{id}/test", "testWebhookEndpoint", webhooks::test)
+                .says("Sends an endpoint the event `ping`")
+                .answers::<Outcome>(StatusCode::OK, "It is on its way"),
+        )
+        .with(
+            get(
+                "/workspace/webhook-endpoints/{id}/deliveries",
+                "listWebhookDeliveries",
+                webhooks::deliveries,
+            )
+            .says("Lists an endpoint's deliveries of the last 30 days, the newest first")
+            .asks(page())
+            .answers::<limits::Page<webhooks::ShownDelivery>>(StatusCode::OK, "A page of them")
+            .fails([Reason::Conflict]),
+        )
+        .with(
+            post(REDELIVER, "redeliverWebhook", webhooks::redeliver)
+                .says("Sends the event of a delivery again, under the same event id")
+                .answers::<Outcome>(StatusCode::OK, "It is on its way"),
         )
 }
 

@@ -94,9 +94,8 @@ fn month_of(now: Timestamp) -> Option<Range<Timestamp>> {
     Some(at(first)?..at(next)?)
 }
 
-/// What is a matter of a service with people in it, or of webhooks.
+/// What is a matter of a service with people in it.
 pub(super) async fn left_out() -> Failure {
-    let message = "members, teams, invitations, approvals, audit events and webhook endpoints are \
-                   not served here";
+    let message = "members, teams, invitations, approvals and audit events are not served here";
     Failure::new(Reason::NotFound, message)
 }
