@@ -11,6 +11,7 @@ mod live;
 mod operations;
 mod program;
 mod upkeep;
+mod webhooks;
 
 use program::{Answer, Folder, Server, run, text};
 

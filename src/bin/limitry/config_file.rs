@@ -14,6 +14,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::{Spanned, Value};
 
+use crate::webhooks::WebhooksConfig;
+
 /// How long anything may take that the program waits for.
 pub(crate) const SECONDS: RangeInclusive<u64> = 1..=86_400;
 
@@ -22,6 +24,7 @@ pub(crate) const SECONDS: RangeInclusive<u64> = 1..=86_400;
 pub(crate) struct Config {
     pub(crate) set: RuleSet,
     pub(crate) server: ServerConfig,
+    pub(crate) webhooks: WebhooksConfig,
     /// What `[engine]` says; its rules are empty.
     pub(crate) engine: EngineConfig,
     /// What holds from the start on: the tables as they stand there.
@@ -37,7 +40,7 @@ impl Fixed {
     /// The settings that stand here in another way, as `server.listen`.
     pub(crate) fn differing(&self, other: &Self) -> Vec<String> {
         let mut found = Vec::new();
-        for name in ["server", "engine"] {
+        for name in ["server", "engine", "webhooks"] {
             let table = |of: &Self| {
                 let table = of.0.iter().find(|(known, _)| *known == name);
                 table.and_then(|(_, value)| value.as_table().cloned()).unwrap_or_default()
@@ -117,6 +120,7 @@ impl std::error::Error for BadFile {}
 struct Parts {
     server: Option<Spanned<Value>>,
     engine: Option<Spanned<Value>>,
+    webhooks: Option<Spanned<Value>>,
     #[serde(default)]
     meters: Vec<Spanned<Value>>,
     #[serde(default, alias = "rate_limits")]
@@ -145,7 +149,8 @@ pub(crate) fn parse(text: String) -> Result<Config, Vec<String>> {
     let mut reading = Reading { text: &text, problems: Vec::new() };
     let mut fixed = Fixed::default();
     let (server, engine) = (parts.server, parts.engine.map(with_synced));
-    for (name, table) in [("server", &server), ("engine", &engine)] {
+    let webhooks = parts.webhooks;
+    for (name, table) in [("server", &server), ("engine", &engine), ("webhooks", &webhooks)] {
         fixed.0.extend(table.as_ref().map(|table| (name, table.get_ref().clone())));
     }
     let server_line = server.as_ref().map_or(1, |table| reading.line(table));
@@ -153,6 +158,13 @@ pub(crate) fn parse(text: String) -> Result<Config, Vec<String>> {
     let server: Option<ServerConfig> = server.and_then(|table| reading.part("server", table));
     let engine: Option<EngineConfig> = engine.and_then(|table| reading.part("engine", table));
     let (server, engine) = (server.unwrap_or_default(), engine.unwrap_or_default());
+    let webhooks_line = webhooks.as_ref().map_or(1, |table| reading.line(table));
+    let webhooks: Option<WebhooksConfig> =
+        webhooks.and_then(|table| reading.part("webhooks", table));
+    let webhooks = webhooks.unwrap_or_default();
+    for (field, problem) in webhooks.problems() {
+        reading.wrong(webhooks_line, field, &format!("webhooks: {problem}"));
+    }
     for (field, problem) in server.problems() {
         reading.wrong(server_line, field, &format!("server: {problem}"));
     }
@@ -177,7 +189,7 @@ pub(crate) fn parse(text: String) -> Result<Config, Vec<String>> {
     }
     let mut problems = reading.problems;
     if problems.is_empty() {
-        return Ok(Config { set, server, engine, fixed, text });
+        return Ok(Config { set, server, webhooks, engine, fixed, text });
     }
     problems.sort_by_key(|(line, _)| *line);
     Err(problems.into_iter().map(|(line, problem)| format!("line {line}: {problem}")).collect())

@@ -25,6 +25,7 @@ mod simulate;
 mod store;
 mod top;
 mod until_stop;
+mod webhooks;
 
 /// Rate limits, quotas and usage metering behind the product's HTTP API.
 #[derive(Debug, Parser)]

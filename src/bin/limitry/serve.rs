@@ -26,6 +26,7 @@ use crate::demo::{self, Traffic};
 use crate::rules_file::RulesFile;
 use crate::signals::{Signals, Told};
 use crate::until_stop::until;
+use crate::webhooks::{Sender, WebhooksConfig};
 use crate::{Failure, Serve, keys};
 
 /// How often it is looked whether the file of rules has changed.
@@ -89,9 +90,11 @@ impl Settings {
 
 async fn serve(options: Serve) -> Result<(), Failure> {
     let (mut server, mut engine, mut fixed) = Default::default();
+    let mut webhooks = WebhooksConfig::default();
     if let Some(path) = &options.rules {
         let config = config_file::read(path)?;
         (server, engine, fixed) = (config.server, config.engine, config.fixed);
+        webhooks = config.webhooks;
     }
     let settings = Settings::of(&options, server);
     let figures = Figures::new();
@@ -132,6 +135,8 @@ async fn serve(options: Serve) -> Result<(), Failure> {
         std::fs::create_dir_all(folder).map_err(|why| format!("{}: {why}", folder.display()))?;
         api = api.backups(folder);
     }
+    let sender = Sender::start(&engine, &webhooks)?;
+    api = api.webhooks(&*project, sender.hooks()).figures(&*project, sender.figures());
     let api = router(engine.clone(), api.page().figures(project, move || figures.page()));
     let traffic = traffic.map(|traffic| tokio::spawn(traffic.run(engine.clone())));
     let listener = TcpListener::bind(settings.listen).await?;
@@ -143,6 +148,7 @@ async fn serve(options: Serve) -> Result<(), Failure> {
     let watching = tokio::spawn(watch_files(stop, signals, rules, engine.clone()));
     accept(listener, api, settings.bounds, stopped).await;
     watching.abort();
+    sender.stop(settings.bounds.stop_timeout).await;
     if let Some(traffic) = traffic {
         traffic.abort();
     }
