@@ -9,7 +9,7 @@ use crate::sources::{report, rust};
 fn is_root(name: &str) -> bool {
     let place =
         name.strip_prefix("tests/").map_or(name, |rest| rest.split_once('/').map_or("", |it| it.1));
-    ["src/lib.rs", "src/bin/limitry/main.rs", "main.rs"].contains(&place)
+    ["src/lib.rs", "src/main.rs", "src/bin/limitry/main.rs", "main.rs"].contains(&place)
 }
 
 #[test]
