@@ -21,7 +21,7 @@ use crate::limitry_side::{
 };
 use crate::traffic;
 
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 20] = [
     "one",
     "resting",
     "four",
@@ -33,6 +33,7 @@ pub const NAMES: [&str; 19] = [
     "zoned",
     "planned",
     "newest",
+    "latency",
     "percentile",
     "reserve",
     "durable",
@@ -81,6 +82,19 @@ fn refused(builder: EngineBuilder) -> Decider {
     tracking(built(four(builder, limits)), traffic::model_call)
 }
 
+/// Four rules, and calls that took from 1/16 s to 32 s, as many of each power of two.
+fn with_latency(builder: EngineBuilder) -> Decider {
+    let builder = builder.recording(Recording::Newest(100_000));
+    let engine = built(four(builder, Limits::GENEROUS));
+    let mut state = 1_u64;
+    Box::new(move |customer| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let millis = (64 + (state >> 58)) << (state >> 40 & 7);
+        let event = traffic::model_call(customer).latency_ms(millis);
+        black_box(engine.track(&event).expect("a valid event")).is_allowed()
+    })
+}
+
 fn decider(case: &str) -> Option<Decider> {
     let generous = || four(builder(), Limits::GENEROUS);
     Some(match case {
@@ -98,18 +112,11 @@ fn decider(case: &str) -> Option<Decider> {
             let builder = Engine::builder().recording(Recording::Newest(100_000));
             tracking(built(four(builder, Limits::GENEROUS)), traffic::model_call)
         }
+        // The same calls without a sketch of their latency, and with one.
+        "latency" => with_latency(Engine::builder()),
         "percentile" => {
             let p95 = Meter::percentile("p95", "latency_ms", Percentile::P95);
-            let builder = Engine::builder().recording(Recording::Newest(100_000)).meter(p95);
-            let engine = built(four(builder, Limits::GENEROUS));
-            let mut state = 1_u64;
-            Box::new(move |customer| {
-                // From 1/16 s to 32 s, as many of each power of two.
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let millis = (64 + (state >> 58)) << (state >> 40 & 7);
-                let event = traffic::model_call(customer).latency_ms(millis);
-                black_box(engine.track(&event).expect("a valid event")).is_allowed()
-            })
+            with_latency(Engine::builder().meter(p95))
         }
         "two-rows" => tracking(built(two_rows(builder(), Limits::GENEROUS)), traffic::model_call),
         "zoned" => tracking(built(zoned(builder(), Limits::GENEROUS)), traffic::model_call),
