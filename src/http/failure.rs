@@ -145,6 +145,8 @@ impl<E: Into<crate::Error>> From<E> for Failure {
             (_, error) if error.is_conflict() => Reason::Conflict,
             (_, error) if error.is_not_found() => Reason::NotFound,
             (_, error) if error.is_store() => Reason::Unavailable,
+            // The event is there no more, or a figure without it is not known.
+            (_, crate::Error::Correct(_)) => Reason::Conflict,
             _ => Reason::Internal,
         };
         Self::new(reason, &error)

@@ -187,6 +187,8 @@
 //! | `GET /refusals`, `/refusals/hours` | [`Engine::refusals`] by key and by hour |
 //! | `GET /reservations`, `/reservations/{id}` | the reservations, the oldest first |
 //! | `POST /reservations/{id}/release` | [`Engine::release`] |
+//! | `POST /events/{id}/void`, `/amend` | [`Engine::void`], [`amend`](Engine::amend) |
+//! | `GET /corrections` | [`Events::corrections`](crate::handles::Events::corrections) |
 //! | `GET /alerts` | [`Alerts::list`](crate::handles::Alerts::list) |
 //! | `GET /changes` | who changed which rule, when and why |
 //! | `GET /me` | what the key may do |
@@ -201,9 +203,10 @@
 //! | `POST /verify`, `/backup` | the same of [`Store`](crate::handles::Store) |
 //! | `GET /metrics`, at the root | figures of the key's project for Prometheus |
 //!
-//! Changing rules and webhooks, `verify` and `backup` need the scope `all`, a preview does not.
-//! Lists have pages
-//! of 1 to 100 items, 50 where no `limit` says it, with a `nextCursor`. `missing` says what becomes
+//! Changing rules and webhooks, corrections, `verify` and `backup` need the scope `all`, a preview
+//! does not. A correction has a `reason`, and an amendment the whole `event`; what is there no more
+//! to be corrected is a 409. Lists have pages of 1 to 100 items, 50 where no `limit` says it, with a
+//! `nextCursor`, and `GET /corrections` takes `eventId`. `missing` says what becomes
 //! of rules that the list of a `sync` does not name: `keep` (the default), `archive`, `remove`. Of
 //! a simulation, an audit and a backup one is under way for each project; a second is a 409. A copy
 //! of the store is put in the folder of [`Options::backups`], under a name that the answer says;

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use axum::body::Body;
 use axum::http::Request;
+use limitry::Event;
 use serde_json::{Value, json};
 
 use super::app::{App, KEY, SECOND, THIRD};
@@ -195,6 +196,9 @@ fn every_example_is_an_answer() {
             let subject = json!({"kind": "user", "id": "usr_123"});
             let body = json!({"subject": subject, "action": "chat", "mode": "reserve"});
             app.third("POST", "/v1/checks", body).ok(200);
+            let call = Event::new("cust_123", "model_call").model("gpt-4").input_tokens(900);
+            let call = app.engine.record(&call).expect("a good event").event_id();
+            let _ = ids.text(&call.expect("it is recorded").to_string());
         }
         let mut answered = Vec::new();
         for example in &examples {

@@ -22,6 +22,7 @@ mod calendars;
 mod clock;
 mod code_rules;
 mod corrections;
+mod corrections_kill;
 mod crash;
 mod erase;
 #[cfg(unix)]

@@ -7,7 +7,7 @@
 
 use std::io::{self, Read};
 
-use limitry::events::EventQuery;
+use limitry::events::{CorrectionQuery, EventQuery};
 use limitry::rules::RateLimitUpdate;
 use limitry::usage::{MeterQuery, UsageQuery};
 use limitry::wire::EventBatch;
@@ -445,6 +445,14 @@ fn what_is_wrong_with_a_query_is_named() {
         (r#"{"startDate":7}"#, "startDate: 7 must be"),
     ] {
         let told = told::<EventQuery>(body);
+        assert!(told.starts_with(start), "{told}");
+    }
+    for (body, start) in [
+        (r#"{"event":"evt_1"}"#, "unknown field `event`, expected one of `eventId`"),
+        (r#"{"eventId":"evt_1"}"#, "eventId: event id \"evt_1\" must be `evt_` and 26 letters"),
+        (r#"{"limit":"1"}"#, "limit: \"1\" must be a whole number"),
+    ] {
+        let told = told::<CorrectionQuery>(body);
         assert!(told.starts_with(start), "{told}");
     }
     for (body, part) in [

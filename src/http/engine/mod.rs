@@ -20,6 +20,7 @@ use crate::errors::{RulesError, SimulateError};
 
 mod ask;
 mod changes;
+mod corrections;
 mod lists;
 mod rules;
 mod simulate;
@@ -55,7 +56,7 @@ pub(super) fn about() -> About {
 /// Its paths.
 pub(super) fn routes() -> Routes {
     let routes = usage_routes(question_routes(rule_routes(Routes::below(BASE))));
-    webhooks::routes(store_routes(list_routes(routes)))
+    webhooks::routes(store_routes(correction_routes(list_routes(routes))))
 }
 
 fn rule_routes(routes: Routes) -> Routes {
@@ -219,6 +220,30 @@ fn list_routes(routes: Routes) -> Routes {
                 ])
                 .asks(first::page())
                 .answers::<Page<Fields>>(StatusCode::OK, "A page of alerts"),
+        )
+}
+
+fn correction_routes(routes: Routes) -> Routes {
+    routes
+        .about("Corrections")
+        .with(
+            post("/events/{id}/void", "voidEvent", corrections::void)
+                .says("Voids a recorded event: from then on it has never been")
+                .takes::<corrections::Voided>()
+                .answers::<Fields>(StatusCode::OK, "The correction"),
+        )
+        .with(
+            post("/events/{id}/amend", "amendEvent", corrections::amend)
+                .says("Amends a recorded event: from then on it has been like this")
+                .takes::<corrections::Amended>()
+                .answers::<Fields>(StatusCode::OK, "The correction"),
+        )
+        .with(
+            get("/corrections", "listCorrections", corrections::list)
+                .says("Lists the corrections, the newest first")
+                .asks([text("eventId", "Only those of an event")])
+                .asks(first::page())
+                .answers::<Page<Fields>>(StatusCode::OK, "A page of corrections"),
         )
 }
 

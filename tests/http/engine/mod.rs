@@ -1,6 +1,7 @@
 //! The engine's own API: it says what the Rust API says of the same engine, a page at a time.
 
 mod changes;
+mod corrections;
 mod door;
 mod lists;
 mod page;

@@ -5,7 +5,7 @@ use super::*;
 use crate::support::config;
 use chrono::{DateTime, Utc};
 use limitry::alerts::{Alert, AlertId};
-use limitry::events::{EventId, EventQuery};
+use limitry::events::{CorrectionQuery, EventId, EventQuery};
 use limitry::rules::{QuotaUpdate, RateLimitUpdate, SyncOptions, Threshold};
 use limitry::time::ManualClock;
 use limitry::{
@@ -45,6 +45,15 @@ fn decode(body: &str) {
         list(&engine, &query);
         let iter = engine.events().iter(query);
         assert!(iter.map_or(0, Iterator::count) <= 1);
+    }
+    if let Some(query) = read::<CorrectionQuery>(body) {
+        json(&query);
+        let engine = Engine::builder().build().expect("valid");
+        let call = Event::new("cust_123", "call");
+        let id = engine.record(&call).expect("valid").event_id().expect("recorded");
+        engine.void(id, "").expect("it is there");
+        let page = engine.events().corrections(&query);
+        assert!(page.map_or(0, |page| page.data.len()) <= 1);
     }
     let limit = read::<RateLimit>(body);
     let quota = read::<Quota>(body);
