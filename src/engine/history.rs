@@ -101,6 +101,7 @@ impl Recorded<'_> {
             folds: &figure.folds(),
             tells_all_apart: figure.is_unique(),
             without,
+            held: None,
         });
         if !answer.coverage(&asked).is_complete {
             return None;
@@ -195,6 +196,7 @@ impl Recorded<'_> {
             folds: &figure.folds(),
             tells_all_apart: false,
             without: None,
+            held: None,
         });
         if !answer.coverage_of(&ranges).is_complete {
             return None;

@@ -123,7 +123,8 @@ impl Meters {
     /// A figure that a meter needs beyond counts and sums (`max`, `min`, `latest`, `avg`) is kept
     /// from the meter's making on, with the events that the log had then filled in; what it
     /// [covers](crate::usage::Coverage) may start there. An average is rounded to six digits, half
-    /// away from zero. `unique` goes through the values of its dimension.
+    /// away from zero. `unique` goes through the values of its dimension, and `time_avg` through the
+    /// finest rows and the events of the range, with 48 bytes meanwhile for each reading of them.
     ///
     /// # Errors
     /// Recording is off; there is no such meter; the range ends where it starts, or before; a
@@ -163,7 +164,7 @@ impl Meters {
     /// ```
     ///
     /// The cost is that of the rows of all groups in the range, and so is the memory that it takes
-    /// meanwhile: about 130 bytes for each group and window with events. Where there are several
+    /// meanwhile: about 150 bytes for each group and window with events. Where there are several
     /// dimensions to group by, to sum over or to filter by, that is each tuple of values that
     /// events have. A dimension that is not [declared](crate::usage::RollupOptions::dimension) is
     /// answered from the event log, and so are `unique` and `sum_over` where some of the values had
@@ -188,6 +189,7 @@ impl Meters {
             folds: &figure.folds(),
             tells_all_apart: figure.is_unique() || sums_keys,
             without: None,
+            held: figure.held(self.core.now()),
         });
         // The meter may have been removed meanwhile, and what was kept for it.
         if !figure.is_known(&answer) {

@@ -194,6 +194,7 @@ impl Usage {
             folds: &[],
             tells_all_apart: false,
             without: None,
+            held: None,
         }))
     }
 }

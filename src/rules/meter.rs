@@ -16,8 +16,8 @@ use crate::event::key_rule;
 
 reading::body! {
     /// A named figure over events: how many there are, or the sum, the highest, the latest, the
-    /// lowest, the average or a percentile of a value, or how many different values a dimension
-    /// has.
+    /// lowest, the average, the average over time or a percentile of a value, or how many different
+    /// values a dimension has.
     ///
     /// A meter is asked for its figure over any range, and `count`, `sum`, `max`, `latest` and
     /// `unique` meters are what rules may count, as [`Metric::meter`](crate::Metric::meter). An
@@ -90,6 +90,8 @@ pub enum Aggregation {
     Min,
     /// The average of a value, over the events that have it. Not for rules.
     Avg,
+    /// The average of a gauge over time, each value holding until the next one. Not for rules.
+    TimeAvg,
     /// The number of different values of a dimension.
     Unique,
     /// What so many of the events that have the value are not above, within 1 %. Not for rules.
@@ -174,6 +176,55 @@ impl Meter {
     #[must_use]
     pub fn avg(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self::new(name, Aggregation::Avg, MeterField::Value(value.into()))
+    }
+
+    /// Makes a meter of the average of a gauge over time, such as storage or seats: each value that
+    /// is reported holds from its timestamp until that of the next one.
+    ///
+    /// Readings are those of one gauge. Where each customer has one, ask for a
+    /// [customer](crate::usage::MeterQuery::customer) or by groups, or
+    /// [sum over](crate::usage::MeterQuery::sum_over) the customers, whose averages are added up.
+    ///
+    /// - Before its first reading a gauge is 0, as one is that is rented from the middle of the
+    ///   month on. A range without a start begins with the first reading of all.
+    /// - A gauge that is not reported any more holds its last value: report 0 where it ends.
+    /// - What is behind the engine's time is not averaged over: the month so far, say.
+    /// - Late readings, and those that are [voided or amended](crate::Engine::void), count as if
+    ///   they had come in order.
+    ///
+    /// It is exact, rounded once to a millionth, half away from zero, where the log has the events
+    /// of the range. What retention has dropped of them is answered from the roll-ups, which keep
+    /// the last reading of each minute, with its instant (later of each half hour, then of each
+    /// day): exact too for a gauge that is reported no more often than that, and else off by no
+    /// more than what it moved within these.
+    ///
+    /// What was last said before the range is looked for in all that is kept. What is kept is as
+    /// much as for a `latest` meter of the value.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use limitry::time::ManualClock;
+    /// use limitry::usage::MeterQuery;
+    /// use limitry::{Engine, Event, Meter, Timestamp};
+    ///
+    /// let start: Timestamp = "2024-04-01T00:00:00Z".parse()?;
+    /// let clock = ManualClock::new(start);
+    /// let stored = Meter::time_avg("Stored", "gb").id("stored");
+    /// let engine = Engine::builder().clock(clock.clone()).meter(stored).build()?;
+    /// let day = Duration::from_secs(86_400);
+    /// for (days, gb) in [(10, 30_u64), (10, 60)] {
+    ///     clock.advance(days * day);
+    ///     let _ = engine.record(&Event::new("cust_123", "storage").value("gb", gb))?;
+    /// }
+    /// clock.advance(10 * day);
+    /// // 0 for ten days, 30 for ten and 60 for ten.
+    /// let april = MeterQuery::new().customer("cust_123").between(start, start + 30 * day);
+    /// assert_eq!(engine.meters().query("stored", &april)?.value, 30);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn time_avg(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self::new(name, Aggregation::TimeAvg, MeterField::Value(value.into()))
     }
 
     /// Makes a meter of the number of different values of a dimension.
@@ -270,13 +321,14 @@ impl EventFilter {
 }
 
 /// The words of the aggregations that have one.
-const WORDS: [(&str, Aggregation); 7] = [
+const WORDS: [(&str, Aggregation); 8] = [
     ("count", Aggregation::Count),
     ("sum", Aggregation::Sum),
     ("max", Aggregation::Max),
     ("latest", Aggregation::Latest),
     ("min", Aggregation::Min),
     ("avg", Aggregation::Avg),
+    ("time_avg", Aggregation::TimeAvg),
     ("unique", Aggregation::Unique),
 ];
 

@@ -516,7 +516,7 @@ fn unsuited(rule: &Rule, aggregation: Aggregation) -> Option<&'static str> {
              or for all time count one",
         ),
         Aggregation::Min => Some("an event can only lower a `min`, so no limit would refuse it"),
-        Aggregation::Avg => Some("an `avg` is used up by no event: the next may lower it again"),
+        Aggregation::Avg | Aggregation::TimeAvg => Some("an average is used up by no event"),
         Aggregation::Percentile(_) => Some("a percentile is used up by no event"),
         Aggregation::Unique if drains => Some(
             "different values are not used up and do not drain: only quotas by the calendar or \

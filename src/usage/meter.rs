@@ -7,6 +7,7 @@ use std::collections::btree_map::Entry;
 use super::answer::{Coverage, whole};
 use super::cells::Fold;
 use super::columns::{FIXED_VALUES, ValueFold};
+use super::held::{Held, averages};
 use super::question::Answer;
 use super::row::Total;
 use super::select::{Group, Selector, Totals};
@@ -44,6 +45,8 @@ pub(crate) enum Figure {
     Fold(ValueName, Fold),
     Average(ValueName),
     Percentile(ValueName, Percentile),
+    /// The average over time of a gauge.
+    Held(ValueName),
     Unique(Dimension),
 }
 
@@ -64,6 +67,7 @@ impl Figure {
                     Aggregation::Latest => Self::Fold(value, Fold::Latest),
                     Aggregation::Avg => Self::Average(value),
                     Aggregation::Percentile(share) => Self::Percentile(value, share),
+                    Aggregation::TimeAvg => Self::Held(value),
                     Aggregation::Count | Aggregation::Unique => Self::Count,
                 }
             }
@@ -114,8 +118,15 @@ impl Figure {
                 named_sum(value).chain([(value.clone(), Fold::Count)]).collect()
             }
             Self::Percentile(value, _) => vec![(value.clone(), Fold::Sketch)],
+            Self::Held(value) => vec![(value.clone(), Fold::Latest)],
             Self::Count | Self::Unique(_) => Vec::new(),
         }
+    }
+
+    /// Whether it needs the readings of a gauge one by one, of a question that is asked now.
+    pub(crate) fn held(&self, now: Timestamp) -> Option<Held<'_>> {
+        let Self::Held(value) = self else { return None };
+        Some(Held { value, now })
     }
 
     /// Whether all folds that it needs are kept.
@@ -169,6 +180,8 @@ impl Figure {
             Self::Fold(value, fold) => {
                 Ok(cell(answer, total, value, *fold).map_or(Amount::ZERO, |(value, _)| value))
             }
+            // What was read is one figure only with the time that it is over.
+            Self::Held(_) => Ok(Amount::ZERO),
             Self::Percentile(value, share) => {
                 let column = answer.columns.find(value, Fold::Sketch).map(|(column, _)| column);
                 let sketch = column.and_then(|column| total.sketch(column));
@@ -208,6 +221,9 @@ impl Figure {
                 Entry::Vacant(entry) => drop(entry.insert(Cow::Borrowed(*totals))),
                 Entry::Occupied(mut entry) => entry.get_mut().to_mut().add(totals),
             }
+        }
+        if let (Self::Held(value), Some(held)) = (self, answer.held) {
+            return averages(answer, held, value, by_rest.values().map(Cow::as_ref));
         }
         let mut figures = Figures::default();
         for totals in by_rest.values() {

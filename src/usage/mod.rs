@@ -9,6 +9,7 @@ mod dictionary;
 mod erase;
 mod fold;
 mod grid;
+mod held;
 mod interval;
 mod level;
 mod meter;

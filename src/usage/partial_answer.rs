@@ -12,7 +12,9 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
+use super::cells::Fold;
 use super::columns::Columns;
+use super::held::HeldColumn;
 use super::plan::{Plan, start_of};
 use super::question::{Answer, Question};
 use super::rollups::Rollups;
@@ -55,17 +57,32 @@ impl PartialAnswer {
             }
         }
         let floors = rollups.floors(kind, log.dropped());
-        let ranges = question.ranges.iter();
-        let plans = ranges.map(|range| floors.plan(lacks.longest_rest(range, now)));
-        let plans: Vec<Plan> = plans.collect();
-        let groups = rollups.fold(question.selector, kind, &plans).filter(|groups| {
+        let held = held(question, &columns);
+        let rests = question.ranges.iter().map(|range| lacks.longest_rest(range, now));
+        let plans: Vec<Plan> = if held.is_some() {
+            let before = before(question);
+            let first = if before.is_empty() {
+                Plan::starting(before.start)
+            } else {
+                floors.plan(lacks.rest_after(&before))
+            };
+            let fine = rests.map(|rest| {
+                let events = log.dropped().rest_after(&rest).start;
+                floors.fine_plan(&rest, events)
+            });
+            [first].into_iter().chain(fine).collect()
+        } else {
+            rests.map(|rest| floors.plan(rest)).collect()
+        };
+        let column = held.map(|held| held.column);
+        let groups = rollups.fold(question.selector, kind, &plans, column).filter(|groups| {
             !question.tells_all_apart || groups.iter().all(|(group, _)| *group != Group::Other)
         });
         match groups {
             Some(groups) => {
                 let parts = edges(&plans, log);
                 let corrections = Arc::clone(log.corrections());
-                Self { answer: Answer { groups, plans, columns }, parts, corrections }
+                Self { answer: Answer { groups, plans, columns, held }, parts, corrections }
             }
             None => Self::of_events(log, now, question, columns),
         }
@@ -78,16 +95,19 @@ impl PartialAnswer {
         question: &Question<'_>,
         columns: Arc<Columns>,
     ) -> Self {
+        let held = held(question, &columns);
         let ranges = question.ranges.iter();
         let plans = ranges.map(|range| Plan::of_events(range, log.dropped(), now));
-        let plans: Vec<Plan> = plans.collect();
+        let before = held.map(|_| Plan::events_before(&before(question), log.dropped()));
+        let plans: Vec<Plan> = before.into_iter().chain(plans).collect();
         let ranges: Vec<_> =
             (0..).zip(&plans).map(|(at, plan)| (plan.covers.clone(), at)).collect();
         let start = plans.first().map_or(Timestamp::MAX, |plan| plan.covers.start);
         let end = plans.last().map_or(Timestamp::MIN, |plan| plan.covers.end);
         let parts = vec![LogPart { segments: log.overlapping(start, end), ranges }];
         let corrections = Arc::clone(log.corrections());
-        Self { answer: Answer { groups: Vec::new(), plans, columns }, parts, corrections }
+        let answer = Answer { groups: Vec::new(), plans, columns, held };
+        Self { answer, parts, corrections }
     }
 
     /// Looks through the events.
@@ -113,6 +133,9 @@ impl PartialAnswer {
                 let total = groups.total(&values, plan);
                 if let Some(total) = total {
                     total.merge(&row);
+                    if let Some(held) = answer.held.filter(|_| plan > 0) {
+                        total.note(&row, held.column);
+                    }
                 }
             }
         }
@@ -137,6 +160,18 @@ impl LogPart {
         let stored = if at < range.end { event.read()? } else { return None };
         filter.matches(&stored).then_some((*plan, stored))
     }
+}
+
+/// What is asked of readings, where they are kept.
+fn held(question: &Question<'_>, columns: &Columns) -> Option<HeldColumn> {
+    let held = question.held?;
+    let (column, _) = columns.find(held.value, Fold::Latest)?;
+    Some(HeldColumn { column, now: held.now })
+}
+
+/// What is before the ranges of a question.
+fn before(question: &Question<'_>) -> Range<Timestamp> {
+    Timestamp::MIN..question.ranges.first().map_or(Timestamp::MIN, |first| first.start)
 }
 
 fn edges(plans: &[Plan], log: &MemoryLog) -> Vec<LogPart> {

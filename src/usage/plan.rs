@@ -44,7 +44,15 @@ impl Plan {
         plan
     }
 
-    fn starting(start: Timestamp) -> Self {
+    /// A plan of what the log has all of up to the end of a range.
+    pub(super) fn events_before(range: &Range<Timestamp>, dropped: &Dropped) -> Self {
+        let rest = dropped.rest_after(range);
+        let mut plan = Self::starting(rest.start);
+        plan.edge(rest.end);
+        plan
+    }
+
+    pub(super) fn starting(start: Timestamp) -> Self {
         Self { covers: start..start, pieces: SmallVec::new(), edges: SmallVec::new() }
     }
 
@@ -94,6 +102,43 @@ impl Floors<'_> {
         Some((Piece { level, buckets }, to))
     }
 
+    /// The buckets of the finest level that is kept between two minutes, and their end.
+    fn fine_step(&self, at: i64, last: i64) -> Option<(Piece, i64)> {
+        let fits = |(_, (grid, floor)): &(usize, (Grid, i64))| {
+            grid.start_before(at) == at && at >= *floor && grid.end_after(at) <= last
+        };
+        let (level, (grid, _)) = self.levels.into_iter().enumerate().find(fits)?;
+        // A finer level takes over where it is kept, at a boundary of both.
+        let finer = self.levels.iter().take(level);
+        let to = finer
+            .map(|(_, floor)| grid.start_from(at.max(*floor)))
+            .filter(|start| *start > at)
+            .fold(grid.start_before(last), i64::min);
+        let buckets = grid.bucket_of(at)..grid.bucket_of(to);
+        Some((Piece { level, buckets }, to))
+    }
+
+    /// Plans a range by the finest that is known of it: its end, which the log has all of, by
+    /// events from an instant on.
+    pub(super) fn fine_plan(&self, range: &Range<Timestamp>, events: Timestamp) -> Plan {
+        if events <= range.start {
+            let mut plan = Plan::starting(range.start);
+            plan.edge(range.end);
+            return plan;
+        }
+        // Behind the bucket that has what is dropped last.
+        let (last, minute) = (minute_of(events), minute_rounded_up(events));
+        let mut levels = self.levels.iter();
+        let kept = levels.find(|(grid, floor)| grid.start_before(last) >= *floor);
+        let from = kept.map_or(minute, |(grid, _)| grid.start_from(minute));
+        let from = start_of(from).min(range.end);
+        let mut plan = self.plan_by(range.start..from, Self::fine_step);
+        if plan.covers.end == from {
+            plan.edge(range.end);
+        }
+        plan
+    }
+
     /// The first minute from `at` on where a bucket starts that is kept.
     fn next_start(&self, at: i64) -> i64 {
         let starts = self.levels.iter().map(|(grid, floor)| grid.start_from(at.max(*floor)));
@@ -102,6 +147,14 @@ impl Floors<'_> {
 
     /// Plans a range; [`Timestamp::MIN`] and [`Timestamp::MAX`] are no bounds.
     pub(super) fn plan(&self, range: Range<Timestamp>) -> Plan {
+        self.plan_by(range, Self::step)
+    }
+
+    fn plan_by(
+        &self,
+        range: Range<Timestamp>,
+        step: impl Fn(&Self, i64, i64) -> Option<(Piece, i64)>,
+    ) -> Plan {
         let Range { start, end } = range;
         let first = if start == Timestamp::MIN { FIRST_MINUTE } else { minute_rounded_up(start) };
         let last = if end == Timestamp::MAX { LAST_MINUTE } else { minute_of(end) };
@@ -112,7 +165,7 @@ impl Floors<'_> {
             plan = self.end_of_events(&(start..start_of(at).min(end)));
         }
         while at < last {
-            if let Some((piece, to)) = self.step(at, last) {
+            if let Some((piece, to)) = step(self, at, last) {
                 plan.pieces.push(piece);
                 at = to;
                 plan.covers.end = start_of(at);

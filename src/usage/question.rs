@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::columns::{Columns, ValueFold};
+use super::held::{Held, HeldColumn};
 use super::plan::Plan;
 use super::row::Total;
 use super::select::{Group, Grouped, Selector, Totals};
@@ -21,6 +22,8 @@ pub(crate) struct Question<'q> {
     pub(crate) tells_all_apart: bool,
     /// The ordinal of an event that is left out, as the events alone can tell.
     pub(crate) without: Option<u64>,
+    /// Whether readings of a gauge are asked for one by one.
+    pub(crate) held: Option<Held<'q>>,
 }
 
 /// The folds of a question's groups and ranges.
@@ -29,6 +32,8 @@ pub(crate) struct Answer {
     pub(super) groups: Grouped,
     pub(super) plans: Vec<Plan>,
     pub(super) columns: Arc<Columns>,
+    /// Where readings were asked for. Then the first plan is of what was before the ranges.
+    pub(super) held: Option<HeldColumn>,
 }
 
 impl Answer {
@@ -48,6 +53,6 @@ impl Answer {
 
     /// What is covered of each range.
     pub(super) fn covers(&self) -> impl DoubleEndedIterator<Item = &Range<Timestamp>> {
-        self.plans.iter().map(|plan| &plan.covers)
+        self.plans.iter().skip(usize::from(self.held.is_some())).map(|plan| &plan.covers)
     }
 }

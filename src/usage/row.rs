@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::cells::{Cell, Cells, Column, Fold, NewCells, effort};
+use super::held::Reading;
 use crate::base::codec::{Codec, Malformed, Reader, put_varint};
 use crate::base::format::Version;
 use crate::base::sketch::Sketch;
@@ -155,6 +156,9 @@ pub(super) struct Total {
     pub(super) events: u64,
     pub(super) fixed: [i128; FIXED],
     cells: Cells,
+    /// What was read of a gauge, where that is asked for.
+    #[expect(clippy::box_collection, reason = "few answers have readings")]
+    pub(super) readings: Option<Box<Vec<Reading>>>,
 }
 
 impl Total {
@@ -181,6 +185,16 @@ impl Total {
             *sum = sum.saturating_add(amount);
         }
         self.cells.merge(other.cells.as_new());
+        if let Some(readings) = &other.readings {
+            self.readings.get_or_insert_default().extend_from_slice(readings);
+        }
+    }
+
+    /// Notes what a row has read last.
+    pub(super) fn note(&mut self, row: &Row, column: Column) {
+        if let Some(reading) = Reading::of(row, column) {
+            self.readings.get_or_insert_default().push(reading);
+        }
     }
 
     /// The cells, without those that were carries.

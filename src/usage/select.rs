@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::cells::Column;
 use super::dictionary::{MISSING, OTHER, ValueId};
 use super::level::Bucket;
 use super::plan::{Piece, Plan, minute_of};
@@ -133,10 +134,18 @@ impl Rollups {
 
     /// Folds what the rows of the selector's [kind](Self::kind_of) have for each plan, without the
     /// plans' edges; `None` where only the events can tell, because some of those asked for may be
-    /// among the others. The plans are in the order of time.
-    pub(super) fn fold(&self, selector: &Selector, kind: Kind, plans: &[Plan]) -> Option<Grouped> {
+    /// among the others. The plans are in the order of time. Of all but the first one the readings
+    /// of a column are kept, where one is told.
+    pub(super) fn fold(
+        &self,
+        selector: &Selector,
+        kind: Kind,
+        plans: &[Plan],
+        readings: Option<Column>,
+    ) -> Option<Grouped> {
         let selection = self.select(selector, plans)?;
-        let totals = self.fold_series(kind, &selection.series, selection.groups.len(), plans);
+        let groups = selection.groups.len();
+        let totals = self.fold_series(kind, &selection.series, groups, (plans, readings));
         Some(selection.groups.into_iter().zip(totals).collect())
     }
 
@@ -296,12 +305,15 @@ impl Rollups {
         kind: Kind,
         series: &[(u32, usize)],
         groups: usize,
-        plans: &[Plan],
+        (plans, readings): (&[Plan], Option<Column>),
     ) -> Vec<Totals> {
         let mut totals = vec![Totals::default(); groups];
         let mut merge = |group: usize, plan: usize, row: &Row| {
             if let Some(total) = totals.get_mut(group).and_then(|group| group.of_plan(plan)) {
                 total.merge(row);
+                if let Some(column) = readings.filter(|_| plan > 0) {
+                    total.note(row, column);
+                }
             }
         };
         let by_number = self.group_by_number(series);

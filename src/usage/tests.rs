@@ -241,7 +241,7 @@ fn compare_drawn(
         let floors = rollups.floors(kind, &all);
         let plan = floors.plan(Timestamp::new(start, 0)..Timestamp::new(end, 0));
         let Some(range) = of_buckets(&plan) else { continue };
-        let Some(groups) = rollups.fold(&selector, kind, std::slice::from_ref(&plan)) else {
+        let Some(groups) = rollups.fold(&selector, kind, std::slice::from_ref(&plan), None) else {
             assert!(!exact, "seed {seed}: nothing is beyond a cap here");
             continue;
         };
@@ -411,7 +411,7 @@ fn totals(rollups: &Rollups) -> BTreeMap<String, UsageTotals> {
         let selector = Selector { filter: Vec::new(), group_by };
         let kind = rollups.kind_of(&selector).expect("it is declared");
         let plan = rollups.floors(kind, &all).plan(Timestamp::MIN..Timestamp::MAX);
-        for (group, totals) in rollups.fold(&selector, kind, &[plan]).expect("no caps") {
+        for (group, totals) in rollups.fold(&selector, kind, &[plan], None).expect("no caps") {
             let Group::Values(values) = group else { panic!("{group:?}") };
             let name = values.first().and_then(Option::as_deref).unwrap_or_default();
             let total = totals.get(0).expect("each has events");
@@ -508,6 +508,6 @@ const MOST_WORK: usize = 18 * (1 + 65 * 12 + 1_001) + 4 * 2 * (1 + 1_001 * 3 + 1
 fn totals_cells(rollups: &Rollups) -> usize {
     let (kind, all) = (super::series::Kind::Values, Dropped::new());
     let plan = rollups.floors(kind, &all).plan(Timestamp::MIN..Timestamp::MAX);
-    let groups = rollups.fold(&Selector::default(), kind, &[plan]).expect("no caps");
+    let groups = rollups.fold(&Selector::default(), kind, &[plan], None).expect("no caps");
     groups[0].1.sum().cells().count()
 }

@@ -18,4 +18,5 @@ mod percentiles;
 mod questions;
 mod quota_meters;
 mod threads;
+mod time_averages;
 mod trace;

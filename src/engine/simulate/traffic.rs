@@ -421,7 +421,13 @@ fn is_known_until(ledger: &Ledger, second: i64) -> bool {
     let range = Timestamp::new(second.saturating_sub(day), 0)..Timestamp::new(second, 0);
     let selector = Figure::Count.selector(Filter::new(), Vec::new());
     let ranges = std::slice::from_ref(&range);
-    let question =
-        Question { selector: &selector, ranges, folds: &[], tells_all_apart: false, without: None };
+    let question = Question {
+        selector: &selector,
+        ranges,
+        folds: &[],
+        tells_all_apart: false,
+        without: None,
+        held: None,
+    };
     ledger.ask(&question).coverage(&range).is_complete
 }

@@ -282,7 +282,7 @@ fn answers(rollups: &Rollups, rng: &mut StdRng, values: u32, what: &str) -> Vec<
         let Some(kind) = rollups.kind_of(&selector) else { continue };
         let floors = rollups.floors(kind, &all);
         let plan = floors.plan(Timestamp::new(start, 0)..Timestamp::new(end, 0));
-        let groups = rollups.fold(&selector, kind, std::slice::from_ref(&plan));
+        let groups = rollups.fold(&selector, kind, std::slice::from_ref(&plan), None);
         let groups = groups.map(|mut groups| {
             groups.sort_by(|(a, _), (b, _)| a.cmp(b));
             let totals = groups.iter().map(|(group, totals)| {
@@ -476,7 +476,7 @@ fn roll_ups_counted_anew_say_from_when_on_they_know_all() {
             assert!(gone.spare(&known));
             let plan = floors.plan(known);
             let Some(range) = of_buckets(&plan) else { continue };
-            let groups = rollups.fold(&selector, kind, &[plan]).expect("no caps");
+            let groups = rollups.fold(&selector, kind, &[plan], None).expect("no caps");
             let found: u64 = groups.iter().map(|(_, totals)| totals.sum().events).sum();
             let all: u64 =
                 tests::naive(&events, &range, &selector).values().map(|it| it.events).sum();
