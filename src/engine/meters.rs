@@ -123,8 +123,9 @@ impl Meters {
     /// A figure that a meter needs beyond counts and sums (`max`, `min`, `latest`, `avg`) is kept
     /// from the meter's making on, with the events that the log had then filled in; what it
     /// [covers](crate::usage::Coverage) may start there. An average is rounded to six digits, half
-    /// away from zero. `unique` goes through the values of its dimension, and `time_avg` through the
-    /// finest rows and the events of the range, with 48 bytes meanwhile for each reading of them.
+    /// away from zero. `unique` goes through the values of its dimension, and `time_avg` through
+    /// the finest rows and the events of the range, with 48 bytes meanwhile for each reading of
+    /// them.
     ///
     /// # Errors
     /// Recording is off; there is no such meter; the range ends where it starts, or before; a

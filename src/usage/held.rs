@@ -1,8 +1,8 @@
 //! The average of a gauge over time: each reading holds until the next one.
 //!
-//! A reading is an event with the value, and has its own instant, in the log and as the latest value
-//! of a row. What was read is put in the order of time when it is asked for, so that it does not
-//! matter in which order it came, nor what became of it since. Sums are those of amounts times
+//! A reading is an event with the value, and has its own instant, in the log and as the latest
+//! value of a row. What was read is put in the order of time when it is asked for, so that it does
+//! not matter in which order it came, nor what became of it since. Sums are those of amounts times
 //! nanoseconds, divided once.
 
 use std::ops::Range;
