@@ -205,8 +205,8 @@
 //!
 //! Changing rules and webhooks, corrections, `verify` and `backup` need the scope `all`, a preview
 //! does not. A correction has a `reason`, and an amendment the whole `event`; what is there no more
-//! to be corrected is a 409. Lists have pages of 1 to 100 items, 50 where no `limit` says it, with a
-//! `nextCursor`, and `GET /corrections` takes `eventId`. `missing` says what becomes
+//! to be corrected is a 409. Lists have pages of 1 to 100 items, 50 where no `limit` says it, with
+//! a `nextCursor`, and `GET /corrections` takes `eventId`. `missing` says what becomes
 //! of rules that the list of a `sync` does not name: `keep` (the default), `archive`, `remove`. Of
 //! a simulation, an audit and a backup one is under way for each project; a second is a 409. A copy
 //! of the store is put in the folder of [`Options::backups`], under a name that the answer says;
