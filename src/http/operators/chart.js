@@ -9,8 +9,8 @@ function roundUp(value) {
 }
 
 /**
- * Draws bars into an SVG: `bars` have `label`, `title` and `parts`, numbers from the lowest up;
- * `classes` are those of the parts.
+ * Draws bars into an SVG: `bars` have `title`, `parts`, numbers from the lowest up, and a `label`
+ * where one may stand below; `classes` are those of the parts.
  */
 function drawBars(svg, bars, classes, label) {
   const width = svg.clientWidth || 600;
@@ -43,11 +43,11 @@ function drawBars(svg, bars, classes, label) {
     });
     drawn.push(group);
   });
-  const labels = Math.max(1, Math.floor(across / 90));
-  const every = Math.max(1, Math.ceil(bars.length / labels));
-  bars.forEach((bar, place) => {
+  const labelled = [...bars.entries()].filter(([, bar]) => bar.label);
+  const every = Math.max(1, Math.ceil(labelled.length / Math.max(1, Math.floor(across / 90))));
+  labelled.forEach(([place, bar], nth) => {
     const x = left + step * (place + 0.5);
-    if (place % every !== 0 || x > width - 24) return;
+    if (nth % every !== 0 || x > width - 24) return;
     const anchor = place === 0 ? "start" : "middle";
     const from = place === 0 ? left : x;
     drawn.push(draw("text", { x: from, y: height - 5, "text-anchor": anchor }, bar.label));

@@ -57,7 +57,7 @@ function drawCalls(now) {
   }
   for (const bar of bars) {
     const time = timeOf(bar.start * 1000);
-    bar.label = time.slice(0, 5);
+    bar.label = bar.start % 60 === 0 ? time.slice(0, 5) : "";
     bar.title = `${time}: ${bar.parts[0]} admitted, ${bar.parts[1]} refused`;
   }
   const sum = (nth) => bars.reduce((all, bar) => all + bar.parts[nth], 0);
