@@ -10,6 +10,7 @@ use std::time::Duration;
 use limitry::events::Recording;
 use limitry::reservations::ReservationId;
 use limitry::rules::{Enforcement, Threshold};
+use limitry::usage::RollupOptions;
 use limitry::{
     Amount, Engine, Event, Hold, Metric, Period, Quota, RateLimit, Reserved, RuleSet, Window,
 };
@@ -53,6 +54,11 @@ pub(crate) fn busy_rules() -> RuleSet {
 /// Refused calls are kept, so that a change can be tried on all that was asked for.
 pub(crate) fn recording() -> Recording {
     Recording::Newest(100_000).refusals(10_000)
+}
+
+/// Sums by team lie ready.
+pub(crate) fn rollups() -> RollupOptions {
+    RollupOptions::new().dimension("team_id")
 }
 
 const SEED: u64 = 0x11AD_2023;

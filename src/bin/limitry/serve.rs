@@ -102,6 +102,7 @@ async fn serve(options: Serve) -> Result<(), Failure> {
     let (is_demo, store) = (options.demo, settings.store.as_deref());
     if is_demo {
         engine.recording = Some(demo::recording());
+        engine.rollups.get_or_insert_with(demo::rollups);
     }
     let engine = build(store, engine, &figures)?;
     let (mut rules, mut traffic) = (None, None);

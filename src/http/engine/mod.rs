@@ -44,7 +44,7 @@ pub(super) fn about() -> About {
         says: "What a page, commands and operators need. Bodies that are objects without fields \
                here are those of the engine's types, as the crate says them. Whoever changes rules \
                may say why, by the parameter `note`. `GET /engine/v1/stream` sends figures once a \
-               second as server-sent events: `history`, `tables` and `figures`.",
+               second as server-sent events: `history`, `rules`, `top`, `recent` and `figures`.",
         problem: Shape::of::<Problem<'_>>(),
         problem_is: PROBLEM,
         without_key: None,

@@ -1,4 +1,4 @@
-//! What is sent: the figures of a second, and the tables.
+//! What is sent: the figures of a second, and three tables.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -20,12 +20,14 @@ const MAX_KEYS: u32 = 5;
 /// How many values of a dimension are told of: those with the most tokens, and those with the
 /// highest cost.
 const MAX_VALUES: usize = 10;
-/// How many reservations, alerts and refused calls.
-const MAX_ITEMS: u32 = 20;
+/// How many reservations and alerts, and how many refused calls.
+const MAX_ITEMS: usize = 20;
+const MAX_REFUSALS: u32 = 20;
 /// Dimensions by which teams are told apart, the first that events have.
 const TEAMS: [&str; 2] = ["team_id", "team"];
 /// How far back the most used values are summed.
-const HOURS: u64 = 24;
+const HOURS: u32 = 24;
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What came within a second.
 #[derive(Clone, Copy, Serialize)]
@@ -68,18 +70,30 @@ impl Figures {
     }
 }
 
-/// Who is near to which limit, who used the most, and what happened last.
+/// Who is near to which limit.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Tables {
+pub(super) struct Rules {
     rules: Vec<RuleTable>,
     rules_left_out: usize,
+}
+
+/// Who used the most.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Top {
     /// Since when values are summed.
     since: Timestamp,
     customers: Vec<Used>,
     models: Vec<Used>,
     teams: Vec<Used>,
     team_dimension: &'static str,
+}
+
+/// What happened last.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Recent {
     /// How many reservations are open, and the oldest.
     open_reservations: usize,
     reservations: Vec<ReservationStatus>,
@@ -109,43 +123,50 @@ struct Used {
     cost_cents: Amount,
 }
 
-impl Tables {
-    pub(super) fn of(engine: &Engine, now: Timestamp) -> Self {
-        let hour = hour_of(now);
-        let since = hour.saturating_sub(Duration::from_secs((HOURS - 1) * 3_600));
-        // Whole hours: the sums lie ready.
-        let until = hour.saturating_add(Duration::from_secs(3_600));
-        let range = UsageQuery::new(since, until);
+impl Rules {
+    pub(super) fn of(engine: &Engine, _: Timestamp) -> Self {
         let mut rules = engine.rules().list();
         let rules_left_out = rules.len().saturating_sub(MAX_RULES);
         rules.truncate(MAX_RULES);
+        Self {
+            rules: rules.into_iter().map(|rule| RuleTable::of(engine, rule)).collect(),
+            rules_left_out,
+        }
+    }
+}
+
+impl Top {
+    pub(super) fn of(engine: &Engine, now: Timestamp) -> Self {
+        let since = hour_of(now).saturating_sub((HOURS - 1) * HOUR);
+        // Whole hours: the sums lie ready.
+        let range = UsageQuery::new(since, hour_of(now).saturating_add(HOUR));
         let [first, second] = TEAMS;
         let (mut teams, mut team_dimension) = (most_used(engine, &range, first), first);
         if teams.iter().all(|team| team.value.is_none()) {
             (teams, team_dimension) = (most_used(engine, &range, second), second);
         }
         teams.retain(|team| team.value.is_some());
-        let held = ReservationQuery::new().state(ReservationState::Held);
-        let mut reservations = engine.reservations().list(&held.limit(usize::MAX));
-        let open_reservations = reservations.len();
-        reservations.truncate(MAX_ITEMS as usize);
-        let items = usize::try_from(MAX_ITEMS).unwrap_or(usize::MAX);
-        let alerts = engine.alerts().list(&AlertQuery::new().limit(items)).alerts;
-        let hours = hour.saturating_sub(Duration::from_secs(3_600));
-        let refusals = RefusalQuery::new().limit(MAX_ITEMS);
-        let recent = refusals.clone().between(hours, until);
         Self {
-            rules: rules.into_iter().map(|rule| RuleTable::of(engine, rule)).collect(),
-            rules_left_out,
             since,
             customers: most_used(engine, &range, "customer_id"),
             models: most_used(engine, &range, "model"),
             teams,
             team_dimension,
-            open_reservations,
-            reservations,
+        }
+    }
+}
+
+impl Recent {
+    pub(super) fn of(engine: &Engine, now: Timestamp) -> Self {
+        let open = ReservationQuery::new().state(ReservationState::Held);
+        let alerts = engine.alerts().list(&AlertQuery::new().limit(MAX_ITEMS)).alerts;
+        let (since, until) = (hour_of(now).saturating_sub(HOUR), hour_of(now).saturating_add(HOUR));
+        let refusals = RefusalQuery::new().limit(MAX_REFUSALS);
+        Self {
+            open_reservations: engine.reservations().count(&open),
+            reservations: engine.reservations().list(&open.limit(MAX_ITEMS)),
             alerts: alerts.iter().map(|alert| Alert::clone(alert)).collect(),
-            refused: engine.refusals().counts(&recent).ok(),
+            refused: engine.refusals().counts(&refusals.clone().between(since, until)).ok(),
             refused_calls: engine
                 .refusals()
                 .list(&refusals)

@@ -39,11 +39,17 @@ const MOST: usize = 256;
 struct Shown {
     /// The points of before, for who has just come.
     history: Bytes,
-    /// What is made less often, and how often it has changed.
-    tables: Bytes,
-    version: u64,
+    /// What is made less often.
+    tables: [Table; 3],
     /// The figures of a second.
     figures: Bytes,
+}
+
+/// A table as it is sent, and how often it has changed.
+#[derive(Clone, Debug, Default)]
+struct Table {
+    bytes: Bytes,
+    version: u64,
 }
 
 /// Who listens to a project, and the task that makes figures for them, where there is one.
@@ -60,8 +66,8 @@ struct Running {
 /// One who listens.
 struct Listener {
     shown: watch::Receiver<Option<Arc<Shown>>>,
-    /// Which tables were sent; none to who has just come.
-    sent: Option<u64>,
+    /// Which versions of the tables were sent; none to who has just come.
+    sent: Option<[u64; 3]>,
     /// How many figures are still sent.
     left: u32,
 }
@@ -174,12 +180,16 @@ impl Listener {
 
     /// What this one is sent of the figures.
     fn of(&mut self, shown: &Shown) -> Bytes {
-        let parts: &[&[u8]] = match self.sent {
-            None => &[&shown.history, &shown.tables, &shown.figures],
-            Some(sent) if sent != shown.version => &[&shown.tables, &shown.figures],
-            Some(_) => return shown.figures.clone(),
-        };
-        self.sent = Some(shown.version);
+        let versions = shown.tables.each_ref().map(|table| table.version);
+        if self.sent == Some(versions) {
+            return shown.figures.clone();
+        }
+        let sent = self.sent.replace(versions);
+        let history = sent.is_none().then_some(&shown.history);
+        let sent = sent.unwrap_or_default();
+        let other = shown.tables.iter().zip(sent).filter(|(table, sent)| table.version != *sent);
+        let parts = history.into_iter().chain(other.map(|(table, _)| &table.bytes));
+        let parts: Vec<&[u8]> = parts.chain([&shown.figures]).map(|part| &part[..]).collect();
         parts.concat().into()
     }
 }

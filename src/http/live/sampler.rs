@@ -1,33 +1,39 @@
 //! What is looked at once a second, and what is remembered of it.
 //!
-//! A second's figures are sums that lie ready. The tables (who is near to which limit, who used the
-//! most) are passes over all keys, so they are made as often as they take a hundredth of the time:
-//! after tables that took 20 ms, the next ones are made 2 s later.
+//! A second's figures are sums that lie ready. The tables are passes over all keys, or over what is
+//! kept, so each is made as often as it takes a part of the time: after one that took 10 ms, the next
+//! is made 3 s later. One that takes long keeps no other back.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use serde::Serialize;
 
-use super::Shown;
-use super::frame::{Figures, Point, Tables, event};
+use super::frame::{Figures, Point, Recent, Rules, Top, event};
+use super::{Shown, Table};
 use crate::refusals::RefusalQuery;
 use crate::usage::UsageQuery;
 use crate::{Engine, Timestamp};
 
 /// How many points are remembered: ten minutes.
 const POINTS: usize = 600;
-/// What part of the time tables may take.
-const SHARE: u32 = 100;
+/// What part of the time each of the three tables may take: all of them a hundredth.
+const SHARE: u32 = 300;
 
 /// What the figures of the next second hang on.
 #[derive(Default)]
 pub(super) struct Sampler {
     last: Option<Counts>,
     points: VecDeque<Point>,
-    tables: Bytes,
-    version: u64,
-    /// When tables are made next.
+    rules: Made,
+    top: Made,
+    recent: Made,
+}
+
+/// A table, and when it is made next.
+#[derive(Default)]
+struct Made {
+    table: Table,
     due: Option<Timestamp>,
 }
 
@@ -87,20 +93,33 @@ impl Sampler {
             }
         }
         let figures = event("figures", &Figures::of(engine, now, counts.sums.is_some(), point));
-        self.make_tables(engine, now);
-        Shown { history, tables: self.tables.clone(), version: self.version, figures }
+        self.recent.make(engine, now, "recent", Recent::of);
+        self.rules.make(engine, now, "rules", Rules::of);
+        self.top.make(engine, now, "top", Top::of);
+        let made = [&self.rules, &self.top, &self.recent];
+        Shown { history, tables: made.map(|made| made.table.clone()), figures }
     }
+}
 
-    fn make_tables(&mut self, engine: &Engine, now: Timestamp) {
+impl Made {
+    /// Makes it, where it is due.
+    fn make<T: Serialize>(
+        &mut self,
+        engine: &Engine,
+        now: Timestamp,
+        name: &str,
+        of: fn(&Engine, Timestamp) -> T,
+    ) {
         if self.due.is_some_and(|due| now < due) {
             return;
         }
-        let tables = event("tables", &Tables::of(engine, now));
-        if tables != self.tables {
-            self.tables = tables;
-            self.version = self.version.wrapping_add(1);
+        let begun = engine.now();
+        let bytes = event(name, &of(engine, now));
+        if bytes != self.table.bytes {
+            let version = self.table.version.wrapping_add(1);
+            self.table = Table { bytes, version };
         }
-        let took = engine.now().saturating_since(now);
+        let took = engine.now().saturating_since(begun);
         self.due = now.checked_add(took.saturating_mul(SHARE));
     }
 }

@@ -26,12 +26,16 @@ const takes = {
     showState(figures.good ? "live" : "lost", figures.good ? "Live" : "The store has failed");
     drawCalls(figures.at);
   },
-  tables(tables) {
+  rules(tables) {
     showRules(tables);
+  },
+  top(tables) {
     showTop("customers", tables.customers);
     showTop("models", tables.models);
     showTop("teams", tables.teams);
-    showRefused(tables.refused?.items ?? [], tables.rules);
+  },
+  recent(tables) {
+    showRefused(tables.refused?.items ?? []);
     showAlerts(tables.alerts);
     showReservations(tables.reservations, tables.openReservations);
   },
@@ -161,14 +165,14 @@ function orNothing(items, text) {
   return items.length > 0 ? items : [{ nothing: text }];
 }
 
-function showRefused(items, rules) {
-  const names = new Map(rules.map(({ rule }) => [ruleOf(rule).rule.id, ruleOf(rule).rule.name]));
+function showRefused(items) {
+  const nameOf = (id) => (rulesById.has(id) ? ruleOf(rulesById.get(id)).rule.name : id ?? "");
   const create = () => make("tr", {}, make("td"), make("td"), make("td", { class: "number" }));
   const keyOf = (one) => one.nothing ?? JSON.stringify([one.ruleId, one.key]);
   const list = orNothing(items.slice(0, 8), "nobody");
   fill($("refused").tBodies[0], list, keyOf, create, (row, one) => {
     say(row.cells[0], one.nothing ?? keyText(one.key));
-    say(row.cells[1], names.get(one.ruleId) ?? one.ruleId ?? "");
+    say(row.cells[1], nameOf(one.ruleId));
     say(row.cells[2], one.nothing ? "" : number(one.refused));
   });
 }
