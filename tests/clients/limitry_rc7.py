@@ -10,12 +10,12 @@ import asyncio
 import concurrent.futures
 import datetime
 import pathlib
-import subprocess
 import sys
 import tempfile
 
 import httpx
 from limitry import ApiError, AsyncLimitry, LimitReached, Limitry, Unavailable
+from program import new_key, start
 
 NOW = datetime.datetime.now(datetime.timezone.utc)
 NEW_YEAR = f"{NOW.year + 1}-01-01T00:00:00Z"
@@ -26,29 +26,14 @@ class Server:
 
     def __init__(self, program, folder):
         self.program, self.folder = program, folder
-        made = subprocess.run(
-            [program, "key", "new", "--project", "proj", "--scope", "all", "--generation", "3"],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        first, rest = made.split("\n", 1)
-        self.key = first.removeprefix("key ")
-        assert self.key.startswith("lim_test_"), first
-        (folder / "keys.toml").write_text(rest)
+        self.key, line = new_key(program, 3)
+        assert self.key.startswith("lim_test_"), self.key
+        (folder / "keys.toml").write_text(line)
         self.start()
 
     def start(self):
-        arguments = ["serve", "--listen", "127.0.0.1:0", "--keys", self.folder / "keys.toml"]
-        arguments += ["--store", self.folder / "store.redb"]
-        self.child = subprocess.Popen(
-            [self.program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        for line in self.child.stdout:
-            if line.startswith("listening on "):
-                self.url = line.removeprefix("listening on ").strip()
-                return
-        raise AssertionError("the server has ended")
+        keys, store = self.folder / "keys.toml", self.folder / "store.redb"
+        self.child, self.url = start(self.program, "--keys", keys, "--store", store)
 
     def kill(self):
         self.child.kill()

@@ -7,7 +7,6 @@ more, and fails where an answer is a fault of the server or not said. `openapi-p
 a client of it, and the client's answers are compared with plain HTTP's and with known numbers.
 """
 
-import contextlib
 import datetime
 import importlib
 import json
@@ -18,6 +17,7 @@ import sys
 import tempfile
 
 import httpx
+from program import new_key, running
 
 TOOLS = pathlib.Path(sys.executable).parent
 CHECKS = ",".join(
@@ -34,42 +34,20 @@ def new_keys(program, folder):
     """A key of each generation, and the file that opens for them."""
     keys, lines = {}, []
     for generation in (1, 2, 3):
-        made = subprocess.run(
-            [program, "key", "new", "--project", "proj", "--scope", "all"]
-            + ["--generation", str(generation)],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        first, rest = made.split("\n", 1)
-        keys[generation] = first.removeprefix("key ")
-        lines.append(rest)
+        keys[generation], line = new_key(program, generation)
+        lines.append(line)
     (folder / "keys.toml").write_text("\n".join(lines))
     return keys
 
 
-@contextlib.contextmanager
 def server(program, folder, store):
-    """The program without rules, on a port that is free."""
+    """The program without rules."""
     rules = folder / "rules.toml"
     rules.write_text("")
-    arguments = ["serve", "--listen", "127.0.0.1:0", "--keys", folder / "keys.toml"]
-    arguments += ["--rules", rules]
+    arguments = ["--keys", folder / "keys.toml", "--rules", rules]
     if store:
         arguments += ["--store", folder / store]
-    child = subprocess.Popen(
-        [program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
-        for line in child.stdout:
-            if line.startswith("listening on "):
-                yield line.removeprefix("listening on ").strip()
-                break
-        else:
-            raise AssertionError("the server has ended")
-    finally:
-        child.kill()
-        child.wait()
+    return running(program, *arguments)
 
 
 def meant(schemas, value):
