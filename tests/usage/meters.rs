@@ -177,13 +177,14 @@ fn all_problems_of_meters_and_their_rules_are_told_at_once() {
 #[test]
 fn each_kind_of_rule_takes_the_meters_that_it_can_count() {
     type Make = fn(&str) -> Meter;
-    let kinds: [(Make, bool, bool, &str); 7] = [
+    let kinds: [(Make, bool, bool, &str); 8] = [
         (|id| Meter::count("m").id(id), true, true, ""),
         (|id| Meter::sum("m", "v").id(id), true, true, ""),
         (|id| Meter::max("m", "v").id(id), true, false, "does not drain"),
         (|id| Meter::latest("m", "v").id(id), true, false, "does not drain"),
         (|id| Meter::min("m", "v").id(id), false, false, "only lower a `min`"),
-        (|id| Meter::avg("m", "v").id(id), false, false, "may lower it again"),
+        (|id| Meter::avg("m", "v").id(id), false, false, "an average is used up by no event"),
+        (|id| Meter::time_avg("m", "v").id(id), false, false, "an average is used up by no event"),
         (|id| Meter::unique("m", "model").id(id), true, false, "do not drain"),
     ];
     let rolling = Period::rolling(std::time::Duration::from_secs(60));

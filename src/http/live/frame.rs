@@ -137,7 +137,7 @@ impl Rules {
 
 impl Top {
     pub(super) fn of(engine: &Engine, now: Timestamp) -> Self {
-        let since = hour_of(now).saturating_sub((HOURS - 1) * HOUR);
+        let since = hour_of(now).saturating_sub(HOUR.saturating_mul(HOURS - 1));
         // Whole hours: the sums lie ready.
         let range = UsageQuery::new(since, hour_of(now).saturating_add(HOUR));
         let [first, second] = TEAMS;

@@ -1,8 +1,8 @@
 //! What is looked at once a second, and what is remembered of it.
 //!
 //! A second's figures are sums that lie ready. The tables are passes over all keys, or over what is
-//! kept, so each is made as often as it takes a part of the time: after one that took 10 ms, the next
-//! is made 3 s later. One that takes long keeps no other back.
+//! kept, so each is made as often as it takes a part of the time: after one that took 10 ms, the
+//! next is made 3 s later. One that takes long keeps no other back.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -183,10 +183,11 @@ function showAlerts(alerts) {
   const list = orNothing(alerts.slice(0, 8), "Nothing has fired");
   fill($("alerts"), list, (one) => one.id ?? "", makeItem, (item, one) => {
     if (one.nothing) return say(item.firstChild, one.nothing);
-    const reached = one.percentage === null ? "" : ` at ${one.percentage} %`;
-    say(item.firstChild, `${one.ruleName}: ${keyText(one.key)}${reached}`);
-    item.firstChild.className = one.kind === "limit.exceeded" ? "bad" : "";
-    say(item.lastChild, `${timeOf(one.at)}, ${number(Number(one.used))} used`);
+    const { data } = one;
+    const reached = data.percentage === null ? "" : ` at ${data.percentage} %`;
+    say(item.firstChild, `${data.limitName}: ${keyText(data.key)}${reached}`);
+    item.firstChild.className = one.event === "limit.exceeded" ? "bad" : "";
+    say(item.lastChild, `${timeOf(one.timestamp)}, ${number(Number(data.currentUsage))} used`);
   });
 }
 

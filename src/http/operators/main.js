@@ -51,7 +51,12 @@ async function follow() {
     try {
       await listen((name, data) => {
         pause = 250;
-        takes[name]?.(data);
+        try {
+          takes[name]?.(data);
+        } catch (problem) {
+          // What cannot be shown stops nothing else.
+          console.error(name, problem);
+        }
       }, own.signal);
     } catch (problem) {
       if (own.signal.aborted) return;

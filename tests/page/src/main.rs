@@ -3,6 +3,8 @@
 //! The arguments are the program, the text of axe-core, and the folder for pictures. What a case
 //! needs of the server is asked over its API, as any client does.
 
+#![allow(clippy::disallowed_methods, reason = "a browser goes by its own clock")]
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -174,6 +176,8 @@ async fn looks(around: &Around, server: &Server, browser: &Browser) -> Result<()
     browser.open(server).await?;
     browser.wait("#calls[aria-label^='In the last']", "").await?;
     browser.wait("#history-legend", "gpt-4o").await?;
+    browser.wait("#alerts", "Team budget: research at").await?;
+    browser.wait("#reservations", "since").await?;
     browser.fill("#explain-customer", "acme").await?;
     browser.fill("#explain-properties", "team_id=research").await?;
     browser.fill("#explain-input", "9000000").await?;
