@@ -194,3 +194,21 @@ fn the_figures_of_the_engine_and_of_its_rules_are_shown() {
         assert!(page.lines().any(|known| known == line), "{line} is not in {page}");
     }
 }
+
+/// Whoever scrapes sees a store that has failed, also where nothing is asked of it after that.
+#[test]
+fn a_store_that_has_failed_is_shown() {
+    let folder = Folder::new("failed");
+    let path = folder.path("limitry.redb");
+    let server = Server::start(&["--store", text(&path)], None);
+    let is_said = |line: &str| {
+        let page = server.send("GET", "/metrics", "").body;
+        page.as_str().expect("text").lines().any(|known| known == line)
+    };
+    assert_eq!(server.send("POST", "/v1/track", CALL).status, 201);
+    assert!(is_said("limitry_up 1") && is_said("limitry_store_failed 0"));
+    std::fs::remove_file(&path).expect("it is there");
+    assert_eq!(server.send("POST", "/v1/track", CALL).status, 503);
+    assert!(is_said("limitry_up 0") && is_said("limitry_store_failed 1"));
+    assert_eq!(server.send("GET", "/readyz", "").status, 503);
+}

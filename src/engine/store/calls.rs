@@ -36,13 +36,31 @@ impl Core {
     #[inline]
     pub(in crate::engine) fn admit(&self) -> Result<(), TrackError> {
         let Some(pipeline) = &self.pipeline else { return Ok(()) };
-        self.figures.look_at_store(pipeline.waiting(), pipeline.has_failed());
+        self.show_store(pipeline);
         Ok(pipeline.admit()?)
     }
 
     pub(in crate::engine) fn admit_batch(&self) -> Result<(), BatchError> {
         let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        self.show_store(pipeline);
         pipeline.admit().map_err(BatchError::Store)
+    }
+
+    /// Brings the figures of the store up to date.
+    #[inline]
+    pub(in crate::engine) fn show_store(&self, pipeline: &Pipeline) {
+        self.figures.look_at_store(pipeline.waiting(), pipeline.has_failed());
+    }
+
+    /// What became of a commit that was waited for; a failure shows in the figures at once, for
+    /// there may be no call after it.
+    #[inline]
+    fn waited_for(
+        &self,
+        pipeline: &Pipeline,
+        committed: Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        committed.inspect_err(|_| self.show_store(pipeline))
     }
 
     /// Waits between two events of a batch where too much waits for its commit. A method of the
@@ -77,7 +95,7 @@ impl Core {
         let refused = if self.is_cut_off(answer) {
             Some(pipeline.store.closed())
         } else {
-            pipeline.acknowledge(decision.seq()).err()
+            self.waited_for(pipeline, pipeline.acknowledge(decision.seq())).err()
         };
         refused.map(TrackError::Store)
     }
@@ -94,7 +112,7 @@ impl Core {
     /// Waits for the commit of a record, where calls do that.
     pub(in crate::engine) fn acknowledge(&self, seq: Option<u64>) -> Result<(), TrackError> {
         let Some(pipeline) = &self.pipeline else { return Ok(()) };
-        Ok(pipeline.acknowledge(seq)?)
+        Ok(self.waited_for(pipeline, pipeline.acknowledge(seq))?)
     }
 
     /// The commit of a record that a task waits for before it gives an answer, where calls do that.
@@ -107,9 +125,8 @@ impl Core {
         &self,
         committed: Result<(), StoreError>,
     ) -> Result<(), TrackError> {
-        let pipeline = self.pipeline.as_ref();
-        let acknowledged = |pipeline: &Pipeline| pipeline.acknowledged(committed);
-        Ok(pipeline.map_or(Ok(()), acknowledged)?)
+        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        Ok(self.waited_for(pipeline, pipeline.acknowledged(committed))?)
     }
 
     /// As `unacknowledged` for many answers: from the last on, so that one commit serves them all.
@@ -138,7 +155,9 @@ impl Core {
     pub(in crate::engine) fn batch_is_stored(&self, cut_off: bool) -> Result<(), BatchError> {
         match &self.pipeline {
             Some(pipeline) if cut_off => Err(BatchError::Store(pipeline.store.closed())),
-            Some(pipeline) => pipeline.acknowledge_all().map_err(BatchError::Store),
+            Some(pipeline) => {
+                self.waited_for(pipeline, pipeline.acknowledge_all()).map_err(BatchError::Store)
+            }
             None => Ok(()),
         }
     }

@@ -166,6 +166,9 @@ impl Store {
     pub fn health(&self) -> Health {
         let pipeline = self.core.pipeline.as_ref();
         self.core.show_dates_ahead();
+        if let Some(pipeline) = pipeline {
+            self.core.show_store(pipeline);
+        }
         Health {
             durability: pipeline.map(Pipeline::level),
             failure: pipeline.and_then(|pipeline| pipeline.failure().cloned()),
