@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ::redb::backends::FileBackend;
 use ::redb::{BackendError, StorageBackend};
+use parking_lot::RwLock;
 
-use super::overlay::Overlay;
+use super::overlay::{Change, Overlay};
 use super::watch::FileWatch;
 use crate::base::codec::{Codec, Reader};
 use crate::base::format::Version;
@@ -76,7 +77,11 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone)]
 pub(super) struct Backend {
     medium: Arc<Medium>,
-    /// Whether it was checked for what an interrupted creation leaves.
+    /// Whether what is written is held back.
+    holds: bool,
+    /// What is held back, from the first look on until it is let through.
+    held: Arc<RwLock<Option<Overlay>>>,
+    /// Whether it was looked at for the first time.
     looked: Arc<AtomicBool>,
     /// The random number of the store that is here, once it is known.
     store: Arc<AtomicU64>,
@@ -87,8 +92,8 @@ pub(super) struct Backend {
 enum Medium {
     /// A file; one that others may know of is watched.
     File(FileBackend, Option<FileWatch>),
-    /// A file that is only read: what is written stays in memory.
-    Kept(FileBackend, Overlay),
+    /// A file that is only read: what is written is never let through.
+    Kept(FileBackend),
     Storage(Box<dyn Storage>),
 }
 
@@ -108,14 +113,13 @@ impl Backend {
     }
 
     /// A file that is opened for reading, and stays as it is.
-    pub(super) fn kept(file: FileBackend) -> io::Result<Self> {
-        let overlay = Overlay::over(StorageBackend::len(&file)?);
-        Ok(Self::on(Medium::Kept(file, overlay)))
+    pub(super) fn kept(file: FileBackend) -> Self {
+        Self::on(Medium::Kept(file))
     }
 
     /// Whether the file stays as it is, whatever is written.
     pub(super) fn is_kept(&self) -> bool {
-        matches!(self.medium.as_ref(), Medium::Kept(..))
+        matches!(self.medium.as_ref(), Medium::Kept(_))
     }
 
     pub(super) fn storage(storage: Box<dyn Storage>) -> Self {
@@ -124,7 +128,33 @@ impl Backend {
 
     fn on(medium: Medium) -> Self {
         let (medium, number) = (Arc::new(medium), new_number());
-        Self { medium, looked: Arc::default(), store: Arc::default(), number }
+        let (held, looked, store) = (Arc::default(), Arc::default(), Arc::default());
+        Self { medium, holds: false, held, looked, store, number }
+    }
+
+    /// Holds back in memory what is written, until it is [let through](Self::let_through): redb
+    /// writes when it opens a file, and what turns out to be no store of ours is to stay as it is.
+    pub(super) fn holding_back(self) -> Self {
+        Self { holds: true, ..self }
+    }
+
+    /// Does to the medium what was held back, in the order in which redb did it, its syncs with
+    /// it: a crash leaves what it would have left. After an error nothing reaches the medium any
+    /// more.
+    pub(super) fn let_through(&self) -> io::Result<()> {
+        if self.is_kept() {
+            return Ok(());
+        }
+        let changes = self.held.read().as_ref().map(Overlay::take_changes).unwrap_or_default();
+        for change in changes {
+            match change {
+                Change::Length(len) => self.set_medium_len(len)?,
+                Change::Write(offset, data) => self.write_medium(offset, &data)?,
+                Change::Sync => self.sync_medium()?,
+            }
+        }
+        *self.held.write() = None;
+        Ok(())
     }
 
     /// The number of the opened store in this process.
@@ -170,23 +200,64 @@ impl Backend {
     fn watch(&self) -> Option<&FileWatch> {
         match self.medium.as_ref() {
             Medium::File(_, watch) => watch.as_ref(),
-            Medium::Kept(..) | Medium::Storage(_) => None,
+            Medium::Kept(_) | Medium::Storage(_) => None,
         }
     }
 
     /// How many bytes there are.
     pub(super) fn bytes(&self) -> io::Result<u64> {
+        if let Some(held) = &*self.held.read() {
+            return Ok(held.len());
+        }
         match self.medium.as_ref() {
-            Medium::File(file, _) => StorageBackend::len(file),
-            Medium::Kept(_, overlay) => Ok(overlay.len()),
+            Medium::File(file, _) | Medium::Kept(file) => StorageBackend::len(file),
             Medium::Storage(storage) => self.theirs(|| storage.len()),
+        }
+    }
+
+    fn read_medium(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        match self.medium.as_ref() {
+            Medium::File(file, _) | Medium::Kept(file) => file.read(offset, out),
+            Medium::Storage(storage) => self.theirs(|| storage.read(offset, out)),
+        }
+    }
+
+    fn write_medium(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        match self.medium.as_ref() {
+            Medium::File(file, _) | Medium::Kept(file) => file.write(offset, data),
+            Medium::Storage(storage) => self.theirs(|| storage.write(offset, data)),
+        }
+    }
+
+    fn set_medium_len(&self, len: u64) -> io::Result<()> {
+        match self.medium.as_ref() {
+            Medium::File(file, watch) => {
+                file.set_len(len)?;
+                if let Some(watch) = watch {
+                    watch.has_length(len);
+                }
+                Ok(())
+            }
+            Medium::Kept(file) => file.set_len(len),
+            Medium::Storage(storage) => self.theirs(|| storage.set_len(len)),
+        }
+    }
+
+    fn sync_medium(&self) -> io::Result<()> {
+        match self.medium.as_ref() {
+            Medium::File(file, watch) => {
+                file.sync_data()?;
+                watch.as_ref().map_or(Ok(()), |watch| watch.look(|| self.marked()))
+            }
+            Medium::Kept(_) => Ok(()),
+            Medium::Storage(storage) => self.theirs(|| storage.sync()),
         }
     }
 
     /// Only files are locked: a medium is given to one engine.
     fn locks(&self) -> Result<&FileBackend, BackendError> {
         match self.medium.as_ref() {
-            Medium::File(file, _) | Medium::Kept(file, _) => Ok(file),
+            Medium::File(file, _) | Medium::Kept(file) => Ok(file),
             Medium::Storage(_) => Err(BackendError::Unsupported),
         }
     }
@@ -215,7 +286,7 @@ impl Backend {
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.medium.as_ref() {
-            Medium::File(file, _) | Medium::Kept(file, _) => file.fmt(f),
+            Medium::File(file, _) | Medium::Kept(file) => file.fmt(f),
             Medium::Storage(storage) => storage.fmt(f),
         }
     }
@@ -225,60 +296,53 @@ impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
         let len = self.bytes()?;
         // The first question comes when the lock is held and before anything is read.
-        if !self.looked.swap(true, Ordering::Relaxed) && self.is_unborn(len)? {
-            self.set_len(0)?;
-            return Ok(0);
+        if !self.looked.swap(true, Ordering::Relaxed) {
+            if self.holds {
+                *self.held.write() = Some(Overlay::over(len, !self.is_kept()));
+            }
+            if self.is_unborn(len)? {
+                self.set_len(0)?;
+                return Ok(0);
+            }
         }
         Ok(len)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        match self.medium.as_ref() {
-            Medium::File(file, _) => file.read(offset, out),
-            Medium::Kept(file, overlay) => overlay.read(file, offset, out),
-            Medium::Storage(storage) => self.theirs(|| storage.read(offset, out)),
+        match &*self.held.read() {
+            Some(held) => held.read(&|at, out| self.read_medium(at, out), offset, out),
+            None => self.read_medium(offset, out),
         }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        match self.medium.as_ref() {
-            Medium::File(file, watch) => {
-                file.set_len(len)?;
-                if let Some(watch) = watch {
-                    watch.has_length(len);
-                }
+        match &*self.held.read() {
+            Some(held) => {
+                held.set_len(len);
                 Ok(())
             }
-            Medium::Kept(_, overlay) => {
-                overlay.set_len(len);
-                Ok(())
-            }
-            Medium::Storage(storage) => self.theirs(|| storage.set_len(len)),
+            None => self.set_medium_len(len),
         }
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        match self.medium.as_ref() {
-            Medium::File(file, watch) => {
-                file.sync_data()?;
-                watch.as_ref().map_or(Ok(()), |watch| watch.look(|| self.marked()))
-            }
-            Medium::Kept(..) => Ok(()),
-            Medium::Storage(storage) => self.theirs(|| storage.sync()),
+        if let Some(held) = &*self.held.read() {
+            held.sync();
+            return Ok(());
         }
+        self.sync_medium()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        match self.medium.as_ref() {
-            Medium::File(file, _) => file.write(offset, data),
-            Medium::Kept(file, overlay) => overlay.write(file, offset, data),
-            Medium::Storage(storage) => self.theirs(|| storage.write(offset, data)),
+        match &*self.held.read() {
+            Some(held) => held.write(&|at, out| self.read_medium(at, out), offset, data),
+            None => self.write_medium(offset, data),
         }
     }
 
     fn close(&self) -> io::Result<()> {
         match self.medium.as_ref() {
-            Medium::File(file, _) | Medium::Kept(file, _) => file.close(),
+            Medium::File(file, _) | Medium::Kept(file) => file.close(),
             Medium::Storage(_) => Ok(()),
         }
     }

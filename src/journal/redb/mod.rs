@@ -132,9 +132,8 @@ impl RedbStore {
     fn open_kept(path: &Path, named: Named, options: &StoreOptions) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(|error| named.io("opening to read", &error))?;
         let file = FileBackend::new(file).map_err(|error| named.redb("opening", error))?;
-        let kept = Backend::kept(file).map_err(|error| named.io("opening", &error))?;
         // A new one could be made in memory alone.
-        Self::start(named, kept, &StoreOptions { create: false, ..*options })
+        Self::start(named, Backend::kept(file), &StoreOptions { create: false, ..*options })
     }
 
     /// Opens the store on a medium; where that is empty, a new one.
@@ -146,7 +145,9 @@ impl RedbStore {
         Self::start(named, Backend::storage(storage), options)
     }
 
+    /// Opens what is on a medium; where it is refused, the medium stays as it is.
     fn start(named: Named, backend: Backend, options: &StoreOptions) -> Result<Self, StoreError> {
+        let backend = backend.holding_back();
         let (db, meta) = guarded(&named, "the file", || {
             let is_nothing = || backend.is_nothing().map_err(|error| named.io("opening", &error));
             if !options.create && is_nothing()? {
@@ -161,6 +162,7 @@ impl RedbStore {
                 let detail = format!("{} of {marked} batches are there", meta.batches);
                 return Err(named.damaged("the header", detail));
             }
+            backend.let_through().map_err(|error| named.io("opening", &error))?;
             Ok((db, meta))
         })?;
         Ok(Self {

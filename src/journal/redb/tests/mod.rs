@@ -85,8 +85,10 @@ fn what_is_no_log_is_left_alone() {
     txn.open_table(names).expect("opens").insert(1, 1).expect("inserts");
     txn.commit().expect("commits");
     drop(db);
+    let bytes = std::fs::read(&other.0).expect("is there");
     let error = RedbStore::open(&other.0, &OPTIONS).expect_err("is another's");
     assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+    assert!(std::fs::read(&other.0).expect("is there") == bytes);
 
     let none = Scratch::new("none");
     let error = RedbStore::open(&none.0, &StoreOptions { create: false, ..OPTIONS });
@@ -107,8 +109,9 @@ fn what_is_no_log_is_left_alone() {
     }
 }
 
+/// Closed or left by a crash, opened with a check or without.
 #[test]
-fn a_newer_format_is_named() {
+fn a_newer_format_is_named_and_left_alone() {
     let medium = Medium::new();
     open(&medium).expect("opens").close().expect("closes");
     let db = ::redb::Database::builder();
@@ -121,7 +124,16 @@ fn a_newer_format_is_named() {
     row[8..12].copy_from_slice(&9_u32.to_le_bytes());
     txn.open_table(rows).expect("opens").insert(0, row.as_slice()).expect("inserts");
     txn.commit().expect("commits");
+    let crashed = medium.image();
     drop(db);
-    let error = open(&medium).expect_err("is newer");
-    assert_eq!(error, StoreError::Newer { file: "storage".into(), found: 9, known: 3 });
+    for image in [crashed, medium.image()] {
+        for quick_open in [false, true] {
+            let (medium, options) =
+                (Medium::of(image.clone()), StoreOptions { quick_open, ..OPTIONS });
+            let error = RedbStore::open_storage(Box::new(medium.clone()), &options);
+            let newer = StoreError::Newer { file: "storage".into(), found: 9, known: 3 };
+            assert_eq!(error.err(), Some(newer));
+            assert!(medium.image() == image && medium.changes() == 0);
+        }
+    }
 }
