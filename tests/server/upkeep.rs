@@ -201,6 +201,10 @@ fn what_is_no_store_to_use_is_said_and_left_alone() {
     fs::copy(&store, &newer).expect("copied");
     make_newer(&newer);
     all_end_with(&folder, &newer, 5, "is newer than 3");
+    let before = contents(&folder.path(""));
+    let (code, _, why) = run(&["serve", "--listen", "127.0.0.1:0", "--store", text(&newer)]);
+    assert!(code == 5 && why.contains("is newer than 3"), "{why}");
+    assert!(contents(&folder.path("")) == before);
     // Another process has it open.
     let rules = folder.write("rules.toml", "");
     let server = crate::Server::start(&["--rules", text(&rules), "--store", text(&store)], None);

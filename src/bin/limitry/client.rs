@@ -8,6 +8,7 @@ use axum::http::{Method, Request, StatusCode, Uri};
 use clap::Args;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use limitry::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -69,6 +70,15 @@ impl Client {
     /// Sends a body to a path.
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, Failure> {
         self.ask(Method::POST, path, Body::from(body.to_string()))
+    }
+
+    /// Asks what time it is there.
+    pub(crate) fn now(&self) -> Result<Timestamp, Failure> {
+        #[derive(Deserialize)]
+        struct Health {
+            now: Timestamp,
+        }
+        self.get("/engine/v1/health").map(|Health { now }| now)
     }
 
     /// Asks for what is no JSON.

@@ -19,6 +19,15 @@ use crate::webhooks::WebhooksConfig;
 /// How long anything may take that the program waits for.
 pub(crate) const SECONDS: RangeInclusive<u64> = 1..=86_400;
 
+/// What is wrong with a time of a field, where something is.
+pub(crate) fn time_problem(
+    field: &'static str,
+    seconds: Option<u64>,
+) -> Option<(&'static str, String)> {
+    let seconds = seconds.filter(|seconds| !SECONDS.contains(seconds))?;
+    Some((field, format!("{field}: {seconds} must be 1 to 86400 seconds")))
+}
+
 /// A file that was read, and is good.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -81,10 +90,7 @@ impl ServerConfig {
         ];
         let sizes =
             [("maxConnections", self.max_connections), ("maxBodyBytes", self.max_body_bytes)];
-        let times = times.into_iter().filter_map(|(field, seconds)| {
-            let seconds = seconds.filter(|seconds| !SECONDS.contains(seconds))?;
-            Some((field, format!("{field}: {seconds} must be 1 to 86400 seconds")))
-        });
+        let times = times.into_iter().filter_map(|(field, seconds)| time_problem(field, seconds));
         let sizes = sizes.into_iter().filter(|(_, size)| *size == Some(0));
         times
             .chain(sizes.map(|(field, _)| (field, format!("{field}: 0 must be 1 or more"))))
@@ -153,15 +159,9 @@ pub(crate) fn parse(text: String) -> Result<Config, Vec<String>> {
     for (name, table) in [("server", &server), ("engine", &engine), ("webhooks", &webhooks)] {
         fixed.0.extend(table.as_ref().map(|table| (name, table.get_ref().clone())));
     }
-    let server_line = server.as_ref().map_or(1, |table| reading.line(table));
-    let engine_line = engine.as_ref().map_or(1, |table| reading.line(table));
-    let server: Option<ServerConfig> = server.and_then(|table| reading.part("server", table));
-    let engine: Option<EngineConfig> = engine.and_then(|table| reading.part("engine", table));
-    let (server, engine) = (server.unwrap_or_default(), engine.unwrap_or_default());
-    let webhooks_line = webhooks.as_ref().map_or(1, |table| reading.line(table));
-    let webhooks: Option<WebhooksConfig> =
-        webhooks.and_then(|table| reading.part("webhooks", table));
-    let webhooks = webhooks.unwrap_or_default();
+    let (server, server_line) = reading.table::<ServerConfig>("server", server);
+    let (engine, engine_line) = reading.table::<EngineConfig>("engine", engine);
+    let (webhooks, webhooks_line) = reading.table::<WebhooksConfig>("webhooks", webhooks);
     for (field, problem) in webhooks.problems() {
         reading.wrong(webhooks_line, field, &format!("webhooks: {problem}"));
     }
@@ -249,6 +249,18 @@ impl Reading<'_> {
         let own = behind.take_while(|(_, line)| !line.trim_start().starts_with('['));
         let line = own.into_iter().find(|(_, line)| is_field(line)).map(|(line, _)| line);
         self.problems.push((line.unwrap_or(begin), problem.to_owned()));
+    }
+
+    /// Reads a table, its defaults where there is none or it is wrong; the line with it on which
+    /// it begins.
+    fn table<T: DeserializeOwned + Default>(
+        &mut self,
+        name: &str,
+        table: Option<Spanned<Value>>,
+    ) -> (T, usize) {
+        let line = table.as_ref().map_or(1, |table| self.line(table));
+        let read = table.and_then(|table| self.part(name, table));
+        (read.unwrap_or_default(), line)
     }
 
     /// Reads a part by itself.

@@ -1,7 +1,6 @@
 //! `limitry simulate`: what other rules would have done.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,7 +10,7 @@ use limitry::simulation::{Attempt, Traffic};
 
 use crate::bar::Bar;
 use crate::ended::{Ended, Told};
-use crate::store::say;
+use crate::store::{lines_of, say};
 use crate::{Failure, config_file};
 
 #[derive(Debug, Args)]
@@ -43,17 +42,7 @@ pub(crate) fn run(asked: &Simulate) -> Result<(), Failure> {
 
 /// The calls of a file, in the order of their time.
 fn read(path: &Path) -> Result<Vec<Attempt<'static>>, Failure> {
-    let name = path.display();
-    let lines: Box<dyn BufRead> = if path == Path::new("-") {
-        Box::new(std::io::stdin().lock())
-    } else {
-        let opened = File::open(path).map_err(|why| {
-            let is_missing = why.kind() == std::io::ErrorKind::NotFound;
-            let ended = if is_missing { Ended::Missing } else { Ended::Failed };
-            Told::new(ended, format!("{name}: {why}"))
-        })?;
-        Box::new(BufReader::new(opened))
-    };
+    let (name, lines) = (path.display(), lines_of(path)?);
     let mut attempts = Vec::new();
     for (number, line) in (1_u64..).zip(lines.lines()) {
         let line = line.map_err(|why| format!("{name}: line {number}: {why}"))?;

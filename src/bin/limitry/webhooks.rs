@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::Failure;
-use crate::config_file::SECONDS;
+use crate::config_file::{SECONDS, time_problem};
 
 /// How many deliveries of an endpoint are kept, and how many requests to it are under way at once.
 const DELIVERIES: RangeInclusive<usize> = 10..=100_000;
@@ -39,16 +39,12 @@ pub(crate) struct WebhooksConfig {
 impl WebhooksConfig {
     /// The fields whose values may not be.
     pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
-        let mut found = Vec::new();
         let times = [
             ("connectTimeoutSeconds", self.connect_timeout_seconds),
             ("timeoutSeconds", self.timeout_seconds),
         ];
-        for (field, seconds) in times {
-            if let Some(seconds) = seconds.filter(|seconds| !SECONDS.contains(seconds)) {
-                found.push((field, format!("{field}: {seconds} must be 1 to 86400 seconds")));
-            }
-        }
+        let times = times.into_iter().filter_map(|(field, seconds)| time_problem(field, seconds));
+        let mut found: Vec<_> = times.collect();
         let counts = [
             ("maxDeliveries", self.max_deliveries, DELIVERIES),
             ("requestsAtOnce", self.requests_at_once, AT_ONCE),

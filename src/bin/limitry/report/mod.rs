@@ -219,11 +219,7 @@ pub(crate) fn run(asked: &Report) -> Result<(), Failure> {
         return of_store(file, &asked.of, asked.json);
     };
     let client = Client::new(&server, TIMEOUT)?;
-    #[derive(Deserialize)]
-    struct Health {
-        now: Timestamp,
-    }
-    let Health { now } = client.get("/engine/v1/health")?;
+    let now = client.now()?;
     let (name, source) = (server.url.to_string(), Source::Server(client));
     print(&Figures::ask(name, &source, &asked.of, now)?, &asked.of, asked.json)
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use limitry::events::EventQuery;
@@ -82,12 +82,7 @@ pub(super) fn export(asked: &Exported, is_json: bool) -> Result<(), Failure> {
 }
 
 pub(super) fn import(asked: &Imported, is_json: bool) -> Result<(), Failure> {
-    let lines: Box<dyn io::BufRead> = if asked.lines == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        let file = File::open(&asked.lines).map_err(|why| no_lines(&asked.lines, &why))?;
-        Box::new(BufReader::with_capacity(BUFFER_BYTES, file))
-    };
+    let lines = lines_of(&asked.lines)?;
     let bad_lines = if asked.skip_bad { BadLines::Skip } else { BadLines::Stop };
     let (engine, mut bar) = write_to(&asked.file, asked.create)?;
     let imported = engine.store().import(lines, bad_lines, |progress| bar.tell(progress));
@@ -112,10 +107,15 @@ pub(super) fn import(asked: &Imported, is_json: bool) -> Result<(), Failure> {
     say(is_json, &body, &text)
 }
 
-fn no_lines(path: &Path, why: &io::Error) -> Failure {
-    let ended = match why.kind() {
-        io::ErrorKind::NotFound => Ended::Missing,
-        _ => Ended::Failed,
-    };
-    Told::new(ended, format!("{}: {why}", path.display())).into()
+/// What reads the lines of a file; `-` is stdin.
+pub(crate) fn lines_of(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let file = File::open(path).map_err(|why| {
+        let is_missing = why.kind() == io::ErrorKind::NotFound;
+        let ended = if is_missing { Ended::Missing } else { Ended::Failed };
+        Told::new(ended, format!("{}: {why}", path.display()))
+    })?;
+    Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, file)))
 }

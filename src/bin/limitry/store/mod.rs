@@ -21,6 +21,8 @@ mod info;
 mod lines;
 mod remote;
 
+pub(crate) use self::lines::lines_of;
+
 #[derive(Debug, Args)]
 pub(crate) struct Store {
     /// Writes one object of JSON to stdout in place of text.
@@ -163,7 +165,7 @@ pub(crate) fn engine_of(store: Durable) -> Result<Engine, Failure> {
 /// Opens a store to write to it.
 fn write_to(file: &Path, create: bool) -> Result<(Engine, Bar), Failure> {
     if !create || file.exists() {
-        // Whoever opens it to write repairs pages before it finds out what they are of.
+        // Whoever opens it to write has redb repair it, and only then reads what is in it.
         let (looked_at, _bar) = look_at(file)?;
         engine_of(looked_at)?;
     }
