@@ -118,6 +118,23 @@ fn the_drills_of_operations_go_as_they_are_shown() {
     check("operations.md");
 }
 
+/// Each file that the documents show is a good one.
+#[test]
+fn the_files_that_are_shown_are_good() {
+    let (folder, mut count) = (Folder::new("shown"), 0);
+    for name in ["operations.md", "service.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+        let document = std::fs::read_to_string(path).expect("a document");
+        for block in document.split("```toml\n").skip(1) {
+            let file = folder.write("shown.toml", block.split("```").next().expect("a part"));
+            let (good, _, said) = crate::run(&["check", text(&file)]);
+            assert!(good, "{name}: {block}\n{said}");
+            count += 1;
+        }
+    }
+    assert!(count > 1, "files are shown");
+}
+
 /// Every figure that the documents ask for is one of the server's.
 #[test]
 fn what_is_to_be_watched_is_there() {

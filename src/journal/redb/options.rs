@@ -98,7 +98,7 @@ impl Durable {
     /// # Errors
     /// Another engine, in this process or in another one, has the file open; it was written by a
     /// newer version of this crate or is something else than a store; it is damaged; it cannot be
-    /// read, written or made.
+    /// read, written or made. What is refused stays as it is, byte for byte.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::options().open(path)
     }
