@@ -19,7 +19,7 @@ use limitry::store::{Durability, Durable, MemoryStore};
 use limitry::time::ManualClock;
 use limitry::{Engine, EngineBuilder, Event, Hold, Metric, Period, Quota, Reserved};
 
-use crate::kill::{run_until_killed, say};
+use crate::killed::{run_until_killed, say};
 use crate::restarts::open;
 use crate::support::files::StoreFile;
 use crate::support::medium::{Medium, Unsynced};

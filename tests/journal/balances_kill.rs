@@ -15,13 +15,11 @@ use limitry::store::{Durability, Durable};
 use limitry::time::ManualClock;
 use limitry::{Amount, Engine, Event, Hold, Metric, Quota, Reserved};
 
-use super::kill::{live_as_told, run_until_killed, say};
-use crate::support::files::StoreFile;
+use crate::killed::{self, live_as_told, say};
 use crate::support::{Dice, START, date, long, seed};
 
 const CHILD: &str = "LIMITRY_BALANCES_KILL_CHILD";
 const THREADS: u64 = 4;
-const LIVES: u64 = 4;
 
 fn open(path: &Path, life: u64) -> Engine {
     let clock = ManualClock::new(date(START));
@@ -98,19 +96,22 @@ fn live(engine: &Engine, mut dice: Dice, name: &str) {
     }
 }
 
-/// Lets a child live until it has given so many answers; returns those that were heard.
-fn run(path: &Path, (seed, life): (u64, u64), answers: usize) -> Vec<String> {
-    let mut heard = Vec::new();
-    let told = format!("{seed} {life} {}", path.display());
-    run_until_killed("balances_kill::child", (CHILD, told), |line| {
-        let said = line.and_then(|line| line.split_once('@')).map(|(_, said)| said);
-        if let Some(said) = said {
-            assert!(!said.starts_with("BAD"), "{said}");
-            heard.push(said.to_owned());
-        }
-        heard.len() >= answers || said.is_some_and(|said| said.starts_with("DONE"))
-    });
-    heard
+/// The answers that were heard.
+type Heard = Vec<String>;
+
+impl killed::Story for Heard {
+    const CHILD: (&str, &str) = ("balances_kill::child", CHILD);
+    const LIVES: u64 = 4;
+    const ANSWERS: u64 = 50;
+
+    fn hear(&mut self, said: &str) {
+        assert!(!said.starts_with("BAD"), "{said}");
+        self.push(said.to_owned());
+    }
+
+    fn examine(&mut self, path: &Path, lives: u64, context: &str) {
+        examine(path, lives, self, context);
+    }
 }
 
 /// All that was heard is there, once, and the sums are right.
@@ -118,7 +119,7 @@ fn examine(path: &Path, life: u64, heard: &[String], context: &str) {
     let engine = open(path, life);
     let balances = engine.balances();
     let Ok(balance) = balances.get("ann", "credits") else {
-        assert!(heard.iter().all(|said| said == "DONE"), "{context}: the balance is lost");
+        assert!(heard.is_empty(), "{context}: the balance is lost");
         return;
     };
     // What events have taken is what is recorded of them.
@@ -156,7 +157,7 @@ fn examine(path: &Path, life: u64, heard: &[String], context: &str) {
                 let mut events = engine.events().iter(EventQuery::new()).expect("good");
                 assert!(events.any(|event| is_it(&event)), "{context}: {said} is lost");
             }
-            _ => assert_eq!(what, "DONE", "{context}"),
+            _ => panic!("{context}: the child says {said}"),
         }
     }
     let again: Amount = balances.get("ann", "credits").expect("it is there").current_balance;
@@ -169,12 +170,7 @@ fn examine(path: &Path, life: u64, heard: &[String], context: &str) {
 fn a_killed_process_loses_no_credit() {
     let first = seed("balances_kill", 40);
     for seed in first..first + if long() { 40 } else { 4 } {
-        let file = StoreFile::new("balances-kill");
-        let (mut dice, mut heard) = (Dice::new(seed), Vec::new());
-        for life in 0..LIVES {
-            heard.extend(run(&file.path, (seed, life), dice.below(50) as usize));
-            examine(&file.path, life + 1, &heard, &format!("seed {seed}, life {life}"));
-        }
+        let heard: Heard = killed::story("balances-kill", seed);
         println!("seed {seed}: {} answers", heard.len());
     }
 }

@@ -16,13 +16,11 @@ use limitry::time::ManualClock;
 use limitry::usage::{MeterQuery, UsageQuery};
 use limitry::{Amount, Engine, Event, Meter, Metric, Period, Quota};
 
-use super::kill::{live_as_told, run_until_killed, say};
-use crate::support::files::StoreFile;
+use crate::killed::{self, live_as_told, say};
 use crate::support::{Dice, START, date, long, seed};
 
 const CHILD: &str = "LIMITRY_CORRECTIONS_KILL_CHILD";
 const THREADS: u64 = 3;
-const LIVES: u64 = 3;
 
 fn open(path: &Path) -> Engine {
     let store = Durable::open(path).expect("a store that opens").durability(Durability::Synced);
@@ -103,14 +101,14 @@ struct Story {
     corrected: u64,
 }
 
-impl Story {
-    fn hear(&mut self, line: &str) {
-        let Some((_, said)) = line.split_once('@') else { return };
+impl killed::Story for Story {
+    const CHILD: (&str, &str) = ("corrections_kill::child", CHILD);
+    const LIVES: u64 = 3;
+    const ANSWERS: u64 = 150;
+
+    fn hear(&mut self, said: &str) {
         let parts: Vec<&str> = said.split(' ').collect();
-        if parts[0] == "DONE" {
-            return;
-        }
-        assert!(["TRY", "DID"].contains(&parts[0]), "the child says {line}");
+        assert!(["TRY", "DID"].contains(&parts[0]), "the child says {said}");
         let (known, trying) = self.known.entry(parts[1].to_owned()).or_default();
         let tokens = parts[3].parse().ok();
         if parts[0] == "TRY" {
@@ -120,6 +118,10 @@ impl Story {
         *trying = None;
         let before = known.insert(parts[2].parse().expect("an id"), tokens);
         self.corrected += u64::from(before.is_some());
+    }
+
+    fn examine(&mut self, path: &Path, _: u64, context: &str) {
+        examine(path, self, context);
     }
 }
 
@@ -174,19 +176,7 @@ fn a_killed_process_has_corrected_whole_or_not_at_all() {
     let first = seed("corrections_kill", 80);
     let mut corrected = 0;
     for seed in first..first + if long() { 30 } else { 2 } {
-        let file = StoreFile::new("corrections-kill");
-        let (mut dice, mut story) = (Dice::new(seed), Story::default());
-        for life in 0..LIVES {
-            let (answers, mut heard) = (dice.below(150), 0);
-            let told = format!("{seed} {life} {}", file.path.display());
-            run_until_killed("corrections_kill::child", (CHILD, told), |line| {
-                let line = line.unwrap_or_default();
-                story.hear(line);
-                heard += u64::from(line.contains("@DID"));
-                heard >= answers || line.contains("@DONE")
-            });
-            examine(&file.path, &mut story, &format!("seed {seed}, life {life}"));
-        }
+        let story: Story = killed::story("corrections-kill", seed);
         corrected += story.corrected;
     }
     println!("{corrected} were corrected");

@@ -19,13 +19,11 @@ use limitry::time::ManualClock;
 use limitry::usage::UsageQuery;
 use limitry::{Engine, Event, Metric, Period, Quota};
 
-use super::kill::{live_as_told, run_until_killed, say};
-use crate::support::files::StoreFile;
+use crate::killed::{self, live_as_told, say};
 use crate::support::{Dice, START, date, long, seed};
 
 const CHILD: &str = "LIMITRY_ERASE_KILL_CHILD";
 const THREADS: u64 = 3;
-const LIVES: u64 = 4;
 
 fn open(path: &Path) -> Engine {
     let store = Durable::open(path).expect("a store that opens").durability(Durability::Synced);
@@ -118,16 +116,17 @@ struct Story {
     calls: u64,
     /// Refused calls ever, by thread, and how many of them were flushed.
     refused: BTreeMap<char, (u64, u64)>,
+    erased: u64,
 }
 
-impl Story {
-    fn hear(&mut self, line: &str) {
-        let Some((_, said)) = line.split_once('@') else { return };
+impl killed::Story for Story {
+    const CHILD: (&str, &str) = ("erase_kill::child", CHILD);
+    const LIVES: u64 = 4;
+    const ANSWERS: u64 = 150;
+
+    fn hear(&mut self, said: &str) {
         let parts: Vec<&str> = said.split(' ').collect();
-        if parts[0] == "DONE" {
-            return;
-        }
-        assert!(["TRY", "DID"].contains(&parts[0]), "the child says {line}");
+        assert!(["TRY", "DID"].contains(&parts[0]), "the child says {said}");
         let customer = parts[1];
         let thread = customer.chars().next().expect("its thread");
         if parts[0] == "TRY" {
@@ -150,11 +149,20 @@ impl Story {
                 self.refused.entry(thread).or_default().0 += 1;
             }
             "SET" => known.is_pro = true,
-            "ERASE" => *known = Known::default(),
+            "ERASE" => {
+                *known = Known::default();
+                self.erased += 1;
+            }
             _ => {}
         }
     }
 
+    fn examine(&mut self, path: &Path, _: u64, context: &str) {
+        examine(path, self, context);
+    }
+}
+
+impl Story {
     fn is_trying(&self, what: &str) -> u64 {
         let trying = self.known.values().filter(|it| it.trying.as_deref() == Some(what));
         trying.count() as u64
@@ -210,20 +218,8 @@ fn a_killed_process_has_erased_whole_or_not_at_all() {
     let first = seed("erase_kill", 60);
     let mut erased = 0;
     for seed in first..first + if long() { 40 } else { 4 } {
-        let file = StoreFile::new("erase-kill");
-        let (mut dice, mut story) = (Dice::new(seed), Story::default());
-        for life in 0..LIVES {
-            let (answers, mut heard) = (dice.below(150), 0);
-            let told = format!("{seed} {life} {}", file.path.display());
-            run_until_killed("erase_kill::child", (CHILD, told), |line| {
-                let line = line.unwrap_or_default();
-                story.hear(line);
-                erased += u64::from(line.contains("@DID") && line.contains("ERASE"));
-                heard += u64::from(line.contains("@DID"));
-                heard >= answers || line.contains("@DONE")
-            });
-            examine(&file.path, &mut story, &format!("seed {seed}, life {life}"));
-        }
+        let story: Story = killed::story("erase-kill", seed);
+        erased += story.erased;
     }
     println!("{erased} were erased");
     assert!(erased > 10, "this shows nothing");

@@ -20,13 +20,11 @@ use limitry::store::{Durability, Durable};
 use limitry::time::ManualClock;
 use limitry::{Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit, Reserved, Window};
 
-use super::kill::{live_as_told, run_until_killed, say};
-use crate::support::files::StoreFile;
+use crate::killed::{self, live_as_told, say};
 use crate::support::{Dice, START, date, long, seed};
 
 const CHILD: &str = "LIMITRY_HELD_KILL_CHILD";
 const THREADS: u64 = 4;
-const LIVES: u64 = 4;
 /// How far the clock goes from one life to the next, in seconds.
 const LIFE: u64 = 600;
 pub(crate) const CUSTOMERS: [&str; 3] = ["ann", "bob", "eve"];
@@ -132,46 +130,43 @@ struct Known {
 
 type Story = BTreeMap<ReservationId, Known>;
 
-fn hear(line: &str, story: &mut Story) {
-    let Some((_, said)) = line.split_once('@') else { return };
-    let parts: Vec<&str> = said.split(' ').collect();
-    let id = || parts[1].parse::<ReservationId>().expect("an id");
-    if parts[0] == "HELD" {
-        let (customer, key) = (parts[2].to_owned(), parts[4].to_owned());
-        let asked = parts[3].parse().expect("tokens");
-        let (committed, is_released, is_tried) = (None, false, false);
-        let known = Known { customer, asked, held: asked, key, committed, is_released, is_tried };
-        assert!(story.insert(id(), known).is_none(), "a name was given twice");
-        return;
-    }
-    let mut change = |change: &dyn Fn(&mut Known)| {
-        let known = story.get_mut(&id()).expect("it was held");
-        known.is_tried = false;
-        change(known);
-    };
-    match parts[0] {
-        "TRY" => change(&|known| known.is_tried = true),
-        "GREW" => change(&|known| known.held = parts[2].parse().expect("tokens")),
-        "EXTENDED" => change(&|_| {}),
-        "COMMITTED" => change(&|known| {
-            known.committed = Some((parts[2].to_owned(), parts[3].parse().expect("tokens")));
-        }),
-        "RELEASED" => change(&|known| known.is_released = true),
-        "DONE" => {}
-        _ => panic!("the child says {line}"),
-    }
-}
+impl killed::Story for Story {
+    const CHILD: (&str, &str) = ("held_kill::child", CHILD);
+    const LIVES: u64 = 4;
+    const ANSWERS: u64 = 250;
 
-/// Lets a child live until it has given so many answers.
-fn run(path: &Path, (seed, life): (u64, u64), answers: u64, story: &mut Story) {
-    let mut heard = 0;
-    let told = format!("{seed} {life} {}", path.display());
-    run_until_killed("held_kill::child", (CHILD, told), |line| {
-        let line = line.unwrap_or_default();
-        hear(line, story);
-        heard += u64::from(line.contains('@') && !line.contains("@TRY"));
-        heard >= answers || line.contains("@DONE")
-    });
+    fn hear(&mut self, said: &str) {
+        let parts: Vec<&str> = said.split(' ').collect();
+        let id = || parts[1].parse::<ReservationId>().expect("an id");
+        if parts[0] == "HELD" {
+            let (customer, key) = (parts[2].to_owned(), parts[4].to_owned());
+            let asked = parts[3].parse().expect("tokens");
+            let (committed, is_released, is_tried) = (None, false, false);
+            let known =
+                Known { customer, asked, held: asked, key, committed, is_released, is_tried };
+            assert!(self.insert(id(), known).is_none(), "a name was given twice");
+            return;
+        }
+        let mut change = |change: &dyn Fn(&mut Known)| {
+            let known = self.get_mut(&id()).expect("it was held");
+            known.is_tried = false;
+            change(known);
+        };
+        match parts[0] {
+            "TRY" => change(&|known| known.is_tried = true),
+            "GREW" => change(&|known| known.held = parts[2].parse().expect("tokens")),
+            "EXTENDED" => change(&|_| {}),
+            "COMMITTED" => change(&|known| {
+                known.committed = Some((parts[2].to_owned(), parts[3].parse().expect("tokens")));
+            }),
+            "RELEASED" => change(&|known| known.is_released = true),
+            _ => panic!("the child says {said}"),
+        }
+    }
+
+    fn examine(&mut self, path: &Path, lives: u64, context: &str) {
+        examine(path, lives, self, context);
+    }
 }
 
 /// What is used is what was committed, what is held is what open reservations hold, and each commit
@@ -238,13 +233,7 @@ fn examine(path: &Path, life: u64, story: &Story, context: &str) {
 fn a_killed_process_loses_no_reservation() {
     let first = seed("held_kill", 40);
     for seed in first..first + if long() { 40 } else { 4 } {
-        let file = StoreFile::new("held-kill");
-        let mut dice = Dice::new(seed);
-        let mut story = Story::new();
-        for life in 0..LIVES {
-            run(&file.path, (seed, life), dice.below(250), &mut story);
-            examine(&file.path, life + 1, &story, &format!("seed {seed}, life {life}"));
-        }
+        let story: Story = killed::story("held-kill", seed);
         let ended = story.values().filter(|known| known.committed.is_some()).count();
         println!("seed {seed}: {} reservations, {ended} committed", story.len());
     }

@@ -22,6 +22,7 @@ mod calendars;
 mod clock;
 mod code_rules;
 mod corrections;
+#[cfg(unix)]
 mod corrections_kill;
 mod crash;
 mod erase;
@@ -38,6 +39,8 @@ mod histories;
 mod holds;
 #[cfg(unix)]
 mod kill;
+#[cfg(unix)]
+mod killed;
 mod levels;
 mod lives;
 mod low;
