@@ -305,12 +305,12 @@ impl Core {
         let go_on = |event: &Event<'_>| self.reserve_as_it_is(event, (lasting, now), less, made);
         match less {
             // What is held has a cost of its own.
-            Less::To(grant) => {
+            Less::To(grant) if self.prices.is_some() => {
                 let lowered = grant.lowered(event);
                 let cost = self.price(&lowered, || self.table.timeline().timestamp(now.moment))?;
                 self.complete_by(event, cost, go_on)
             }
-            Less::Nothing | Less::UpTo(_) => self.complete(event, now, go_on),
+            _ => self.complete(event, now, go_on),
         }
     }
 

@@ -71,11 +71,7 @@ impl Engine {
         at_least: impl IntoAmount,
         hold: Hold,
     ) -> Result<Reserved, ReservationError> {
-        event.validate()?;
-        let name = value_name(metric)?;
-        let at_least = at_least
-            .into_amount()
-            .map_err(|source| EventError::Amount { field: "at_least".into(), source })?;
+        let (name, at_least) = asked(event, metric, "at_least", at_least)?;
         let asked = event.amount(name).unwrap_or(Amount::ZERO);
         if at_least < Amount::ZERO || at_least > asked || asked == Amount::ZERO {
             let rule = "must be from 0 to what the event brings of the metric, which is above 0";
@@ -114,11 +110,7 @@ impl Engine {
         amount: impl IntoAmount,
         hold: Hold,
     ) -> Result<Reserved, ReservationError> {
-        event.validate()?;
-        let name = value_name(metric)?;
-        let amount = amount
-            .into_amount()
-            .map_err(|source| EventError::Amount { field: "amount".into(), source })?;
+        let (name, amount) = asked(event, metric, "amount", amount)?;
         if amount < Amount::ZERO || event.amount(name).is_some_and(|brought| amount > brought) {
             let rule = "must be from 0 to what the event brings of the metric";
             return Err(EventError::invalid("amount", &amount.to_string(), rule).into());
@@ -129,11 +121,20 @@ impl Engine {
     }
 }
 
-/// The name of the value that a metric counts.
-fn value_name(metric: &Metric) -> Result<&str, EventError> {
+/// The name of the value that a metric counts, and the amount that is asked for by a field.
+fn asked<'m>(
+    event: &Event<'_>,
+    metric: &'m Metric,
+    field: &str,
+    amount: impl IntoAmount,
+) -> Result<(&'m str, Amount), EventError> {
+    event.validate()?;
     let rule = "must be a metric of a value, which can be lowered";
     let name = metric.value_name();
-    name.ok_or_else(|| EventError::invalid("metric", &metric.to_string(), rule))
+    let name = name.ok_or_else(|| EventError::invalid("metric", &metric.to_string(), rule))?;
+    let amount = amount.into_amount();
+    let amount = amount.map_err(|source| EventError::Amount { field: field.into(), source })?;
+    Ok((name, amount))
 }
 
 impl Core {

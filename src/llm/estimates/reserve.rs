@@ -64,7 +64,6 @@ impl ReserveEstimated for Engine {
         estimator: &Estimator,
         hold: Hold,
     ) -> Result<ReservedEstimate, ReservationError> {
-        event.validate()?;
         let estimate = estimator.estimate(event);
         let learned = estimate.output_tokens.filter(|_| estimate.source != EstimateSource::Given);
         let reserved = match learned {
