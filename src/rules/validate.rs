@@ -516,7 +516,9 @@ fn unsuited(rule: &Rule, aggregation: Aggregation) -> Option<&'static str> {
              or for all time count one",
         ),
         Aggregation::Min => Some("an event can only lower a `min`, so no limit would refuse it"),
-        Aggregation::Avg | Aggregation::TimeAvg => Some("an average is used up by no event"),
+        Aggregation::Avg | Aggregation::TimeAvg => {
+            Some("an average is used up by no event: the next may lower it again")
+        }
         Aggregation::Percentile(_) => Some("a percentile is used up by no event"),
         Aggregation::Unique if drains => Some(
             "different values are not used up and do not drain: only quotas by the calendar or \
@@ -550,17 +552,12 @@ fn meter_problems(meters: &Meters) -> Vec<RuleProblem> {
 impl Found<'_> {
     fn meter_field(&mut self, meter: &Meter) {
         let Meter { aggregation, field, .. } = meter;
-        let wanted = match aggregation {
-            Aggregation::Count => "`*`, because it counts events",
-            Aggregation::Unique => "`dimensions.` with a key",
-            _ => "`values.` with a name",
-        };
-        let suits = match field {
-            MeterField::Events => *aggregation == Aggregation::Count,
-            MeterField::Dimension(_) => *aggregation == Aggregation::Unique,
-            MeterField::Value(_) => {
-                !matches!(aggregation, Aggregation::Count | Aggregation::Unique)
+        let (wanted, suits) = match aggregation {
+            Aggregation::Count => ("`*`, because it counts events", field == &MeterField::Events),
+            Aggregation::Unique => {
+                ("`dimensions.` with a key", matches!(field, MeterField::Dimension(_)))
             }
+            _ => ("`values.` with a name", matches!(field, MeterField::Value(_))),
         };
         if !suits {
             self.add("field", format!("\"{field}\" of a {aggregation} must be {wanted}"));

@@ -183,7 +183,7 @@ fn each_kind_of_rule_takes_the_meters_that_it_can_count() {
         (|id| Meter::max("m", "v").id(id), true, false, "does not drain"),
         (|id| Meter::latest("m", "v").id(id), true, false, "does not drain"),
         (|id| Meter::min("m", "v").id(id), false, false, "only lower a `min`"),
-        (|id| Meter::avg("m", "v").id(id), false, false, "an average is used up by no event"),
+        (|id| Meter::avg("m", "v").id(id), false, false, "may lower it again"),
         (|id| Meter::time_avg("m", "v").id(id), false, false, "an average is used up by no event"),
         (|id| Meter::unique("m", "model").id(id), true, false, "do not drain"),
     ];
