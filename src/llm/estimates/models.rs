@@ -118,10 +118,10 @@ impl Models {
         if known.len() < self.most {
             return true;
         }
-        let last = known.iter_mut().map(|(name, model)| (model.get_mut().last, name.clone()));
-        let Some((last, name)) = last.min() else { return false };
-        let is_idle = now.saturating_sub(last) > IDLE;
-        is_idle && known.remove(&name).is_some()
+        let last = known.iter_mut().map(|(name, model)| (model.get_mut().last, name));
+        let longest = last.min().filter(|(last, _)| now.saturating_sub(*last) > IDLE);
+        let Some(name) = longest.map(|(_, name)| name.clone()) else { return false };
+        known.remove(&name).is_some()
     }
 
     pub(super) fn of_model(&self, name: &str, at: Percentile) -> Option<u64> {

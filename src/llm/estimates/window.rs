@@ -21,7 +21,6 @@ pub(super) struct Window {
     recent: Sketch,
     /// Those since. It takes the other one's place when it is full.
     newer: Sketch,
-    recent_calls: u64,
     newer_calls: u64,
     generation: u64,
 }
@@ -29,7 +28,7 @@ pub(super) struct Window {
 impl Window {
     /// Remembers so many of the newest calls, and up to twice as many.
     pub(super) fn new(generation: u64) -> Self {
-        Self { recent: fresh(), newer: fresh(), recent_calls: 0, newer_calls: 0, generation }
+        Self { recent: fresh(), newer: fresh(), newer_calls: 0, generation }
     }
 
     pub(super) fn add(&mut self, tokens: u64) {
@@ -37,18 +36,18 @@ impl Window {
         let tokens = tokens.min(bounds::MAX_AMOUNT.to_u64_floor());
         self.recent.add(tokens);
         self.newer.add(tokens);
-        self.recent_calls = self.recent_calls.saturating_add(1);
         self.newer_calls = self.newer_calls.saturating_add(1);
         if self.newer_calls >= self.generation {
             self.recent = std::mem::replace(&mut self.newer, fresh());
-            self.recent_calls = std::mem::take(&mut self.newer_calls);
+            self.newer_calls = 0;
         }
     }
 
     /// The tokens that so many of all calls do not pass: never below the call of that rank, and
     /// above it by no more than the sketch's error. `None` where there are too few calls to tell.
     pub(super) fn estimate(&self, at: Percentile) -> Option<u64> {
-        if self.recent_calls < FEWEST {
+        // One of them is still to come.
+        if self.recent.count() <= FEWEST {
             return None;
         }
         let figure = self.recent.percentile(at)?;
