@@ -391,6 +391,14 @@ fn an_amount_beyond_the_bounds_is_no_price_and_progress_and_dropped_events_are_t
     assert_eq!(told.last().map(|it| (it.done, it.total)), Some((kept, kept)));
     assert!(told.is_sorted_by_key(|it| it.done) && told.len() > 2);
 
+    // What is voided is done as well, though it is none of the events.
+    told.clear();
+    for event in engine.events().newest(500) {
+        let _ = engine.void(event.id, "void").expect("it is there");
+    }
+    let _ = engine.reprice(&TooMuch, EventQuery::new()).report(|it| told.push(it)).expect("valid");
+    assert!(told.is_sorted_by_key(|it| it.done) && told.len() > 2, "{told:?}");
+
     let off = Engine::builder().recording(Recording::Off).build().expect("valid");
     let why = off.reprice(&TooMuch, EventQuery::new()).report(|_| {}).unwrap_err();
     assert_eq!(why, RepriceError::Query(QueryError::RecordingOff));

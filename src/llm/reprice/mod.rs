@@ -163,19 +163,20 @@ impl Repricing<'_> {
         let mut tally = Tally::default();
         tally.report.dropped = events.after(None, &EventQuery::new().limit(1))?.dropped;
         progress(Progress::new(step, 0, total));
-        for (done, recorded) in (1_u64..).zip(events.iter(self.events.clone())?) {
+        let mut done = 0_u64;
+        for recorded in events.iter(self.events.clone())? {
             let event_id = recorded.id;
             if let Err(source) = self.look(recorded, reason, &mut tally) {
                 let report = Box::new(tally.end());
                 return Err(RepriceError::Stopped { event_id, report, source });
             }
+            done = done.saturating_add(1);
             if done.is_multiple_of(TOLD_EVERY) {
                 progress(Progress::new(step, done, total));
             }
         }
-        let report = tally.end();
-        progress(Progress::new(step, report.totals.events, report.totals.events));
-        Ok(report)
+        progress(Progress::new(step, done, done));
+        Ok(tally.end())
     }
 
     /// Looks at an event, and restates it where a reason is given.
