@@ -29,8 +29,9 @@ pub struct RecordedEvent {
 }
 
 impl RecordedEvent {
-    /// The event as it is from its correction on; `None` of one that is voided.
-    pub(crate) fn into_corrected(mut self) -> Option<Self> {
+    /// Returns the event as it is since its correction; `None` of one that is voided.
+    #[must_use]
+    pub fn into_corrected(mut self) -> Option<Self> {
         if let Some(correction) = self.correction.take() {
             self.event = *correction.amended?;
         }

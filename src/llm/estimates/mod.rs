@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::errors::QueryError;
-use crate::events::EventQuery;
+use crate::events::{EventQuery, RecordedEvent};
 use crate::rules::Percentile;
 use crate::{Amount, Engine, Event};
 
@@ -234,13 +234,9 @@ impl Estimator {
         let (mut cursor, mut learned) = (None, 0_u64);
         loop {
             let found = events.after(cursor, &query)?;
-            for recorded in &found.data {
-                let event = match &recorded.correction {
-                    Some(correction) => correction.amended.as_deref(),
-                    None => Some(&recorded.event),
-                };
-                let learn = |it: &Event<'_>| self.learn_as(it.customer_id(), model(it), it);
-                let is_learned = event.is_some_and(learn);
+            for recorded in found.data.into_iter().filter_map(RecordedEvent::into_corrected) {
+                let event = &recorded.event;
+                let is_learned = self.learn_as(event.customer_id(), model(event), event);
                 learned = learned.saturating_add(u64::from(is_learned));
             }
             if !found.has_more {

@@ -186,13 +186,8 @@ impl Repricing<'_> {
         reason: Option<&str>,
         tally: &mut Tally,
     ) -> Result<(), CorrectError> {
-        let RecordedEvent { id, timestamp, event, correction, .. } = recorded;
-        let event = match correction {
-            None => event,
-            Some(correction) => match correction.amended {
-                Some(amended) => *amended,
-                None => return Ok(()),
-            },
+        let Some(RecordedEvent { id, timestamp, event, .. }) = recorded.into_corrected() else {
+            return Ok(());
         };
         let model = event.dimension("model");
         let mut judged = self.judge(&event, timestamp);
