@@ -111,8 +111,10 @@ impl Engine {
         reason: &str,
     ) -> Result<Correction, CorrectError> {
         event.validate()?;
+        let (ledger, target) = self.core.target(event_id)?;
+        let current = found(ledger, event_id, target)?;
         self.core
-            .amend(event_id, event, reason, None)?
+            .amend(event_id, &current, event, reason, None)?
             .ok_or(CorrectError::NotFound { id: event_id })
     }
 
@@ -155,7 +157,8 @@ impl Engine {
             };
             let Some(amended) = change(&stored.unpack(event_id)) else { return Ok(None) };
             amended.validate()?;
-            let done = self.core.amend(event_id, &amended, reason, Some(current.ordinal))?;
+            let of = Some(current.ordinal);
+            let done = self.core.amend(event_id, &current, &amended, reason, of)?;
             if done.is_some() {
                 return Ok(done);
             }
@@ -170,22 +173,24 @@ impl Core {
         Ok((ledger, ledger.ordinal(id).ok_or(CorrectError::NotFound { id })?))
     }
 
-    /// Amends an event; `None` where another entry stands for it than the one that it is to be.
+    /// Amends an event that was found as it is now.
     fn amend(
         &self,
         id: EventId,
+        current: &Current,
         event: &Event<'_>,
         reason: &str,
         of: Option<u64>,
     ) -> Result<Option<Correction>, CorrectError> {
-        let (ledger, target) = self.target(id)?;
         // A price list is the caller's code: nothing is locked.
-        let amended = self.completed(event, &found(ledger, id, target)?)?;
+        let amended = self.completed(event, current)?;
         let is_restated = event.is_priced();
         let wanted = Wanted { amended: Some(&amended), is_restated, of };
         self.correct(id, &wanted, reason)
     }
 
+    /// Corrects an event; `None` where it is told which entry stands for the event, and by now
+    /// another one does.
     fn correct(
         &self,
         id: EventId,
