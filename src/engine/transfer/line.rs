@@ -19,10 +19,9 @@ pub(super) fn is_other(line: &Line, event: &Stored<'_>) -> bool {
 /// When the event of a line happened, and the event without that; or what is wrong with the line.
 pub(in crate::engine) fn past_event(text: &str) -> Result<(Timestamp, Event<'static>), String> {
     let mut line: Line = serde_json::from_str(text).map_err(|why| reason(&why))?;
-    let at = line.0.timestamp().ok_or("createdAt: must be there")?;
     // Who replays has no use for names.
     line.0.id = None;
-    let mut event = of_draft(line)?;
+    let (at, mut event) = dated(line)?;
     event.timestamp = None;
     Ok((at, event))
 }
@@ -31,11 +30,7 @@ pub(in crate::engine) fn past_event(text: &str) -> Result<(Timestamp, Event<'sta
 pub(super) fn event(mut line: Line) -> Result<Event<'static>, String> {
     let id = line.0.id.take();
     let has_key = line.0.idempotency_key().is_some();
-    let has_timestamp = line.0.timestamp().is_some();
-    let event = of_draft(line)?;
-    if !has_timestamp {
-        return Err("createdAt: must be there".to_owned());
-    }
+    let (_, event) = dated(line)?;
     match id {
         _ if has_key => Ok(event),
         Some(id) => Ok(event.idempotency_key(id)),
@@ -43,9 +38,11 @@ pub(super) fn event(mut line: Line) -> Result<Event<'static>, String> {
     }
 }
 
-fn of_draft(line: Line) -> Result<Event<'static>, String> {
-    line.0.into_event().map_err(|lack| match lack {
+fn dated(line: Line) -> Result<(Timestamp, Event<'static>), String> {
+    let event = line.0.into_event().map_err(|lack| match lack {
         DraftProblem::Missing(field) => format!("{field}: must be there"),
         DraftProblem::Broken(problem) => problem.to_string(),
-    })
+    })?;
+    let at = event.timestamp.ok_or("createdAt: must be there")?;
+    Ok((at, event))
 }
