@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::cells::{Cell, Column};
-use super::meter::Figures;
+use super::meter::{Figures, rounded};
 use super::question::Answer;
 use super::row::Row;
 use super::select::Totals;
@@ -83,11 +83,8 @@ impl Average {
         Some(())
     }
 
-    /// To the nearest millionth, half away from zero.
     fn rounded(&self) -> Amount {
-        let above = self.nanos.saturating_sub(self.rest);
-        let is_up = self.rest > above || (self.rest == above && self.rest > 0 && self.whole >= 0);
-        Amount::from_millionths(self.whole.saturating_add(i128::from(is_up)))
+        rounded(self.whole, self.rest, self.nanos)
     }
 }
 

@@ -282,12 +282,18 @@ fn cell(answer: &Answer, total: &Total, value: &ValueName, fold: Fold) -> Option
 /// The sum divided by a count, rounded to the nearest millionth, half away from zero.
 fn average(sum: Amount, count: i128) -> Amount {
     let sum = sum.millionths();
-    let Some(quotient) = sum.checked_div(count) else { return Amount::ZERO };
-    let rest = sum.checked_rem(count).unwrap_or(0).unsigned_abs();
-    // Twice the rest at least the count, without doubling it.
-    let rounds = rest >= count.unsigned_abs().saturating_sub(rest) && rest > 0;
-    let away = if rounds { sum.signum() } else { 0 };
-    Amount::from_millionths(quotient.saturating_add(away))
+    let whole = sum.checked_div_euclid(count);
+    let rest = sum.checked_rem_euclid(count);
+    whole.zip(rest).map_or(Amount::ZERO, |(whole, rest)| rounded(whole, rest, count))
+}
+
+/// A whole number and what is left of a division by a positive number, rounded to the nearest
+/// millionth, half away from zero.
+pub(super) fn rounded(whole: i128, rest: i128, divisor: i128) -> Amount {
+    // The rest is compared with what lacks to the next whole number, and not doubled.
+    let above = divisor.saturating_sub(rest);
+    let is_up = rest > above || (rest == above && rest > 0 && whole >= 0);
+    Amount::from_millionths(whole.saturating_add(i128::from(is_up)))
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl PartialAnswer {
         let held = held(question, &columns);
         let ranges = question.ranges.iter();
         let plans = ranges.map(|range| Plan::of_events(range, log.dropped(), now));
-        let before = held.map(|_| Plan::events_before(&before(question), log.dropped()));
+        let before = held.map(|_| Plan::end_of_events(&before(question), log.dropped()));
         let plans: Vec<Plan> = before.into_iter().chain(plans).collect();
         let ranges: Vec<_> =
             (0..).zip(&plans).map(|(at, plan)| (plan.covers.clone(), at)).collect();

@@ -38,17 +38,18 @@ pub(super) struct Plan {
 impl Plan {
     /// A plan that takes everything from the events: the longest part that the log has all of.
     pub(super) fn of_events(range: &Range<Timestamp>, dropped: &Dropped, now: Timestamp) -> Self {
-        let rest = dropped.longest_rest(range, now);
-        let mut plan = Self::starting(rest.start);
-        plan.edge(rest.end);
-        plan
+        Self::edge_of(dropped.longest_rest(range, now))
     }
 
-    /// A plan of what the log has all of up to the end of a range.
-    pub(super) fn events_before(range: &Range<Timestamp>, dropped: &Dropped) -> Self {
-        let rest = dropped.rest_after(range);
-        let mut plan = Self::starting(rest.start);
-        plan.edge(rest.end);
+    /// The same of the last part of a range, which what follows it goes on from.
+    pub(super) fn end_of_events(range: &Range<Timestamp>, dropped: &Dropped) -> Self {
+        Self::edge_of(dropped.rest_after(range))
+    }
+
+    /// A plan of a range by events alone.
+    fn edge_of(range: Range<Timestamp>) -> Self {
+        let mut plan = Self::starting(range.start);
+        plan.edge(range.end);
         plan
     }
 
@@ -84,12 +85,18 @@ pub(super) struct Floors<'l> {
 }
 
 impl Floors<'_> {
+    /// The levels of which a bucket that is kept starts at a minute and ends by another one.
+    fn fitting(&self, at: i64, last: i64) -> impl DoubleEndedIterator<Item = (usize, Grid)> {
+        let fits = move |(level, (grid, floor)): (usize, (Grid, i64))| {
+            let is_kept = grid.start_before(at) == at && at >= floor;
+            (is_kept && grid.end_after(at) <= last).then_some((level, grid))
+        };
+        self.levels.into_iter().enumerate().filter_map(fits)
+    }
+
     /// The buckets of the coarsest level that fit between two minutes, and their end.
     fn step(&self, at: i64, last: i64) -> Option<(Piece, i64)> {
-        let fits = |(_, (grid, floor)): &(usize, (Grid, i64))| {
-            grid.start_before(at) == at && at >= *floor && grid.end_after(at) <= last
-        };
-        let (level, (grid, _)) = self.levels.into_iter().enumerate().rev().find(fits)?;
+        let (level, grid) = self.fitting(at, last).next_back()?;
         // A coarser level takes over at the first of its boundaries where one of its buckets fits.
         let coarser = self.levels.iter().skip(level.saturating_add(1));
         let to = coarser
@@ -104,10 +111,7 @@ impl Floors<'_> {
 
     /// The buckets of the finest level that is kept between two minutes, and their end.
     fn fine_step(&self, at: i64, last: i64) -> Option<(Piece, i64)> {
-        let fits = |(_, (grid, floor)): &(usize, (Grid, i64))| {
-            grid.start_before(at) == at && at >= *floor && grid.end_after(at) <= last
-        };
-        let (level, (grid, _)) = self.levels.into_iter().enumerate().find(fits)?;
+        let (level, grid) = self.fitting(at, last).next()?;
         // A finer level takes over where it is kept, at a boundary of both.
         let finer = self.levels.iter().take(level);
         let to = finer
@@ -122,9 +126,7 @@ impl Floors<'_> {
     /// events from an instant on.
     pub(super) fn fine_plan(&self, range: &Range<Timestamp>, events: Timestamp) -> Plan {
         if events <= range.start {
-            let mut plan = Plan::starting(range.start);
-            plan.edge(range.end);
-            return plan;
+            return Plan::edge_of(range.clone());
         }
         // Behind the bucket that has what is dropped last.
         let (last, minute) = (minute_of(events), minute_rounded_up(events));
@@ -162,7 +164,7 @@ impl Floors<'_> {
         let mut at = first;
         if start != Timestamp::MIN && start != start_of(first) {
             at = self.next_start(first);
-            plan = self.end_of_events(&(start..start_of(at).min(end)));
+            plan = Plan::end_of_events(&(start..start_of(at).min(end)), self.dropped);
         }
         while at < last {
             if let Some((piece, to)) = step(self, at, last) {
@@ -177,7 +179,7 @@ impl Floors<'_> {
             if self.dropped.spare(&gap) {
                 plan.edge(gap.end);
             } else if plan.is_empty() {
-                plan = self.end_of_events(&gap);
+                plan = Plan::end_of_events(&gap, self.dropped);
             } else {
                 plan.edge(self.dropped.rest_before(&gap).end);
                 return plan;
@@ -188,18 +190,10 @@ impl Floors<'_> {
         } else if plan.covers.end < end {
             let rest = plan.covers.end..end;
             if plan.is_empty() {
-                return self.end_of_events(&rest);
+                return Plan::end_of_events(&rest, self.dropped);
             }
             plan.edge(self.dropped.rest_before(&rest).end);
         }
-        plan
-    }
-
-    /// A plan of the last part of a range that the log has all of: what follows it goes on.
-    fn end_of_events(&self, range: &Range<Timestamp>) -> Plan {
-        let rest = self.dropped.rest_after(range);
-        let mut plan = Plan::starting(rest.start);
-        plan.edge(rest.end);
         plan
     }
 }
