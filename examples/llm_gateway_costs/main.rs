@@ -24,11 +24,11 @@ use std::process::ExitCode;
 use chrono::{DateTime, TimeDelta, Utc};
 use example_support::cast::{Cast, MODELS, Request};
 use example_support::intake;
-use limitry::events::{EventQuery, RecordedEvent};
+use limitry::events::EventQuery;
 use limitry::llm::{Estimator, PriceBook, ReserveEstimated, ReservedEstimate};
 use limitry::time::ManualClock;
 use limitry::usage::RollupOptions;
-use limitry::{Amount, Engine, Event, Hold, Metric, Period, Quota};
+use limitry::{Engine, Event, Hold, Metric, Period, Quota};
 
 /// Near the list prices of the time of the traces, in dollars a million tokens; that one falls on
 /// the third day is made up.
@@ -139,23 +139,12 @@ impl Gateway {
         for recorded in minute(21)? {
             let cached =
                 recorded.event.amount("input_tokens").unwrap_or_default().min(1_000.into());
-            let event = unpriced(&recorded).value("cached_input_tokens", cached);
+            let event = recorded.event.cost_by_prices(None).value("cached_input_tokens", cached);
             self.engine.amend(recorded.id, &event, "cached, says the bill")?;
             corrected += 1;
         }
         Ok(corrected)
     }
-}
-
-/// A recorded call without its cost, to be priced again.
-fn unpriced(recorded: &RecordedEvent) -> Event<'_> {
-    let of = |name| recorded.event.dimension(name).unwrap_or_default();
-    let tokens = |name| recorded.event.amount(name).map_or(0, Amount::to_u64_floor);
-    Event::new(of("customer_id"), of("event_type"))
-        .model(of("model"))
-        .property("team", of("team"))
-        .input_tokens(tokens("input_tokens"))
-        .output_tokens(tokens("output_tokens"))
 }
 
 /// How good the estimates of a day were.
