@@ -8,19 +8,7 @@ use axum::http::header::AUTHORIZATION;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
-
-/// Which of the product's three APIs a key speaks. Where their paths collide, the key decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "u8", into = "u8")]
-#[non_exhaustive]
-pub enum Generation {
-    /// `track`, quotas, rate limits, usage: keys that begin with `lm_` or `lmtry_sk_`.
-    First,
-    /// Events, meters, limits, balances: keys that begin with `limitry_sk_` or `limitry_pat_`.
-    Second,
-    /// Checks, reservations, subjects: keys that begin with `lim_`.
-    Third,
-}
+pub use crate::webhooks::Generation;
 
 impl Generation {
     /// Returns the generation that a key is of by its first letters.
@@ -42,29 +30,6 @@ impl Generation {
         ];
         let found = PREFIXES.into_iter().find(|(prefix, _)| key.starts_with(prefix));
         found.map(|(_, generation)| generation)
-    }
-}
-
-impl From<Generation> for u8 {
-    fn from(generation: Generation) -> Self {
-        match generation {
-            Generation::First => 1,
-            Generation::Second => 2,
-            Generation::Third => 3,
-        }
-    }
-}
-
-impl TryFrom<u8> for Generation {
-    type Error = String;
-
-    fn try_from(number: u8) -> Result<Self, String> {
-        match number {
-            1 => Ok(Self::First),
-            2 => Ok(Self::Second),
-            3 => Ok(Self::Third),
-            _ => Err(format!("generation {number} must be 1, 2 or 3")),
-        }
     }
 }
 

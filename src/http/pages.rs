@@ -124,6 +124,12 @@ pub(super) fn bad_cursor(cursor: &str) -> Failure {
     Failure::bad_input(&format_args!("cursor: {cursor:?} must be the nextCursor of a page"))
 }
 
+/// The number that a cursor is, of lists whose items are numbered.
+pub(super) fn cursor_number(cursor: Option<String>) -> Result<Option<u64>, Failure> {
+    let read = |cursor: String| cursor.parse().map_err(|_| bad_cursor(&cursor));
+    cursor.map(read).transpose()
+}
+
 /// Where something stands in a list, the newest first.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place {

@@ -1,12 +1,36 @@
-//! What faces of webhooks have in common: whose they are, and why something cannot be done.
+//! What faces of webhooks have in common: whose they are, what is done with an endpoint, and why
+//! something cannot be done.
 
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::access::Generation;
-use super::call::Project;
+use super::access::{Generation, Need};
+use super::call::{Answer, Call, Project, json};
 use super::failure::{Failure, Reason};
-use crate::webhooks::{EndpointError, Shape, Webhooks};
+use crate::Engine;
+use crate::webhooks::{Endpoint, EndpointError, Webhooks};
+
+/// A face that shows endpoints, and those that it shows.
+pub(super) trait Face: 'static {
+    /// Of which generation its endpoints are; `None`: of all.
+    const ONLY: Option<Generation>;
+    /// An endpoint as it is shown.
+    type Shown: Serialize;
+
+    fn shown(endpoint: Endpoint, project: &Project) -> Self::Shown;
+
+    /// Its endpoints, the newest first.
+    fn list(hooks: &Webhooks, project: &Project) -> Vec<Self::Shown> {
+        let own = hooks.list().into_iter().filter(|endpoint| Self::has(endpoint));
+        own.map(|endpoint| Self::shown(endpoint, project)).collect()
+    }
+
+    fn has(endpoint: &Endpoint) -> bool {
+        Self::ONLY.is_none_or(|only| endpoint.generation == only)
+    }
+}
 
 /// The webhooks of a project.
 pub(super) fn of(project: &Project) -> Result<Webhooks, Failure> {
@@ -34,15 +58,6 @@ pub(super) fn failed(why: EndpointError) -> Failure {
     Failure { code, ..Failure::new(reason, &why) }
 }
 
-/// The shape of events that a generation is sent.
-pub(super) fn shape_of(generation: Generation) -> Shape {
-    match generation {
-        Generation::First => Shape::First,
-        Generation::Second => Shape::Second,
-        Generation::Third => Shape::Third,
-    }
-}
-
 /// A type of events, and what it means.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WebhookEventType)]
@@ -51,8 +66,8 @@ pub(super) struct EventType {
     description: &'static str,
 }
 
-pub(super) fn event_types(shape: Shape) -> Vec<EventType> {
-    let types = crate::webhooks::event_types(shape).iter();
+pub(super) fn event_types(generation: Generation) -> Vec<EventType> {
+    let types = crate::webhooks::event_types(generation).iter();
     types.map(|(r#type, description)| EventType { r#type, description }).collect()
 }
 
@@ -69,8 +84,8 @@ pub(super) struct NewEndpoint {
 }
 
 impl NewEndpoint {
-    pub(super) fn into_new(self, shape: Shape) -> crate::webhooks::NewEndpoint {
-        let mut new = crate::webhooks::NewEndpoint::new(self.url, shape);
+    pub(super) fn into_new(self, generation: Generation) -> crate::webhooks::NewEndpoint {
+        let mut new = crate::webhooks::NewEndpoint::new(self.url, generation);
         if let Some(description) = self.description {
             new = new.description(description);
         }
@@ -81,12 +96,75 @@ impl NewEndpoint {
     }
 }
 
+/// Does something with an endpoint of a face, on a thread that may wait.
+pub(super) async fn with<F: Face>(
+    call: Call,
+    need: Need,
+    work: impl FnOnce(&Webhooks, Endpoint, &Project) -> Answer + Send + 'static,
+) -> Answer {
+    let (id, project) = (call.id(), call.needs(need)?.project);
+    let (hooks, own) = (of(&project)?, project.clone());
+    let work = move |_: &Engine| {
+        let endpoint = hooks.get(&id).map_err(failed)?;
+        if !F::has(&endpoint) {
+            return Err(failed(EndpointError::NoEndpoint { id }));
+        }
+        work(&hooks, endpoint, &own)
+    };
+    project.ask(work).await
+}
+
+/// `GET .../webhook-endpoints/{id}`
+pub(super) async fn get<F: Face>(call: Call) -> Answer {
+    with::<F>(call, Need::Read, |_, endpoint, project| {
+        json(StatusCode::OK, &F::shown(endpoint, project))
+    })
+    .await
+}
+
+/// `DELETE .../webhook-endpoints/{id}`
+pub(super) async fn delete<F: Face>(call: Call) -> Answer {
+    with::<F>(call, Need::Manage, |hooks, endpoint, _| {
+        hooks.delete(&endpoint.id).map_err(failed)?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}
+
+/// `POST .../webhook-endpoints/{id}/enable`
+pub(super) async fn enable<F: Face>(call: Call) -> Answer {
+    with::<F>(call, Need::Manage, |hooks, endpoint, project| {
+        let endpoint = hooks.enable(&endpoint.id).map_err(failed)?;
+        json(StatusCode::OK, &F::shown(endpoint, project))
+    })
+    .await
+}
+
+/// `POST .../webhook-endpoints/{id}/test`
+pub(super) async fn test<F: Face>(call: Call) -> Answer {
+    with::<F>(call, Need::Manage, |hooks, endpoint, _| {
+        let delivery = hooks.test(&endpoint.id).map_err(failed)?;
+        json(StatusCode::OK, &Outcome { delivery_id: delivery.id, queued: true })
+    })
+    .await
+}
+
+/// `POST .../webhook-endpoints/{id}/deliveries/{deliveryId}/redeliver`
+pub(super) async fn redeliver<F: Face>(call: Call) -> Answer {
+    let delivery = call.part(1);
+    with::<F>(call, Need::Manage, move |hooks, endpoint, _| {
+        let delivery = hooks.redeliver(&endpoint.id, &delivery).map_err(failed)?;
+        json(StatusCode::OK, &Outcome { delivery_id: delivery.id, queued: true })
+    })
+    .await
+}
+
 /// A delivery that was asked for.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WebhookDeliveryOutcome)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Outcome {
-    pub(super) delivery_id: String,
+    delivery_id: String,
     /// It is sent at once, and what came of it is in the list of deliveries.
-    pub(super) queued: bool,
+    queued: bool,
 }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::address::{is_local_name, is_public};
+use super::generation::Generation;
 use super::payload;
 use super::settings::WebhookOptions;
 use crate::Timestamp;
@@ -27,56 +28,20 @@ const MAX_OLD_SECRETS: usize = 4;
 /// How long an older secret signs at the most.
 const MAX_OVERLAP: Duration = Duration::from_secs(7 * 86_400);
 
-/// In which of the product's three forms events are sent to an endpoint. As data it is 1, 2 or 3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "u8", into = "u8")]
-#[non_exhaustive]
-pub enum Shape {
-    /// `{"event": "quota.threshold_exceeded", "quota": .., "customerId": .., "usage": ..}`.
-    First,
-    /// `{"id": .., "event": .., "timestamp": .., "data": ..}`.
-    Second,
-    /// `{"id": .., "type": .., "createdAt": .., "data": ..}`.
-    Third,
-}
-
-impl From<Shape> for u8 {
-    fn from(shape: Shape) -> Self {
-        match shape {
-            Shape::First => 1,
-            Shape::Second => 2,
-            Shape::Third => 3,
-        }
-    }
-}
-
-impl TryFrom<u8> for Shape {
-    type Error = String;
-
-    fn try_from(number: u8) -> Result<Self, String> {
-        match number {
-            1 => Ok(Self::First),
-            2 => Ok(Self::Second),
-            3 => Ok(Self::Third),
-            _ => Err(format!("generation {number} must be 1, 2 or 3")),
-        }
-    }
-}
-
 /// An endpoint to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct NewEndpoint {
     pub(super) url: String,
-    pub(super) shape: Shape,
+    pub(super) generation: Generation,
     pub(super) description: Option<String>,
     pub(super) event_types: Option<Vec<String>>,
 }
 
 impl NewEndpoint {
-    /// One that is sent all events of a shape.
-    pub fn new(url: impl Into<String>, shape: Shape) -> Self {
-        Self { url: url.into(), shape, description: None, event_types: None }
+    /// One that is sent all events of a generation.
+    pub fn new(url: impl Into<String>, generation: Generation) -> Self {
+        Self { url: url.into(), generation, description: None, event_types: None }
     }
 
     /// Says what it is for.
@@ -101,7 +66,7 @@ impl NewEndpoint {
             return Err(EndpointError::Description { bytes: described });
         }
         let Some(types) = &self.event_types else { return Ok(()) };
-        let known = payload::event_types(self.shape);
+        let known = payload::event_types(self.generation);
         let unknown = types.iter().find(|it| !known.iter().any(|(known, _)| known == it));
         match unknown {
             Some(unknown) => {
@@ -157,9 +122,8 @@ pub struct Endpoint {
     pub id: String,
     /// Where events are sent.
     pub url: String,
-    /// The shape of events.
-    #[serde(rename = "generation")]
-    pub shape: Shape,
+    /// In whose words events are.
+    pub generation: Generation,
     /// What it is for.
     pub description: Option<String>,
     /// Whether events are sent to it.
@@ -289,7 +253,7 @@ pub enum EndpointError {
         /// How many bytes it has.
         bytes: usize,
     },
-    /// There are no events of a type in this shape.
+    /// There are no events of a type in this generation.
     #[error("eventTypes: {found:?} must be one of {known}")]
     EventType {
         /// Its first letters.
@@ -424,7 +388,7 @@ mod tests {
         let endpoint = Endpoint {
             id: "whe_1".to_owned(),
             url: "https://example.com".to_owned(),
-            shape: Shape::Third,
+            generation: Generation::Third,
             description: None,
             enabled: true,
             event_types: None,

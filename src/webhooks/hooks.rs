@@ -141,7 +141,7 @@ impl Webhooks {
         let endpoint = Endpoint {
             id: fresh("whe_")?,
             url: new.url,
-            shape: new.shape,
+            generation: new.generation,
             description: new.description,
             enabled: true,
             event_types: new.event_types,
@@ -219,8 +219,8 @@ impl Webhooks {
     /// # Errors
     /// There is no endpoint of this id; the store has failed.
     pub fn test(&self, id: &str) -> Result<Delivery, EndpointError> {
-        let shape = self.get(id)?.shape;
-        let payload = Payload::ping(fresh("evt_")?, shape, self.0.engine.now());
+        let generation = self.get(id)?.generation;
+        let payload = Payload::ping(fresh("evt_")?, generation, self.0.engine.now());
         // Words and a time are always JSON.
         let payload = payload.map_err(|_| EndpointError::NoChance)?;
         self.0.deliver_anew(id, |_| Ok((payload, true)))
@@ -399,7 +399,7 @@ impl Inner {
         let mut rows = Vec::new();
         for of in endpoints {
             // An alert is always JSON.
-            let payload = Payload::of(alert, of.endpoint.shape).ok().flatten();
+            let payload = Payload::of(alert, of.endpoint.generation).ok().flatten();
             let Some(payload) = payload.filter(|payload| of.wants(&payload.event_type)) else {
                 continue;
             };

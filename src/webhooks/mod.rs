@@ -2,19 +2,19 @@
 //!
 //! [`Webhooks::open`] gives an engine endpoints, each a URL with a secret. Every
 //! [alert](crate::alerts::Alert) becomes a delivery for each endpoint that is sent its type, in the
-//! [shape](Shape) of the endpoint's generation. What is due is sent by whoever asks for it: the
+//! shape of the endpoint's [generation](Generation). What is due is sent by whoever asks for it: the
 //! program does, and so does an application that spawns `limitry::webhooks::run` (feature
 //! `webhook-client`) or makes the requests itself:
 //!
 //! ```
-//! use limitry::webhooks::{NewEndpoint, Reply, Shape, WebhookOptions, Webhooks};
+//! use limitry::webhooks::{Generation, NewEndpoint, Reply, WebhookOptions, Webhooks};
 //! use limitry::rules::Threshold;
 //! use limitry::{Engine, Event, Metric, Period, Quota};
 //!
 //! let tokens = Quota::new("Tokens", Metric::TotalTokens, 1_000, Period::Day);
 //! let engine = Engine::builder().quota(tokens.alert_at(Threshold::percent(80))).build()?;
 //! let hooks = Webhooks::open(&engine, WebhookOptions::new())?;
-//! let new = NewEndpoint::new("https://example.com/hooks", Shape::Second);
+//! let new = NewEndpoint::new("https://example.com/hooks", Generation::Second);
 //! let created = hooks.create(new)?;
 //! assert!(created.secret.expose().starts_with("whsec_"));
 //!
@@ -61,6 +61,7 @@ mod address;
 mod client;
 mod delivery;
 mod endpoint;
+mod generation;
 mod hooks;
 mod payload;
 mod schedule;
@@ -72,7 +73,8 @@ pub use self::address::is_public;
 #[cfg(feature = "webhook-client")]
 pub use self::client::{Client, ClientOptions, Resolve, Resolving, SystemResolver, run};
 pub use self::delivery::{Delivery, DeliveryPage, DeliveryStatus};
-pub use self::endpoint::{Created, Endpoint, EndpointError, NewEndpoint, Secret, Shape};
+pub use self::endpoint::{Created, Endpoint, EndpointError, NewEndpoint, Secret};
+pub use self::generation::Generation;
 pub use self::hooks::{Attempt, WebhookFigures, Webhooks};
 pub use self::payload::event_types;
 pub use self::settings::WebhookOptions;

@@ -1,11 +1,11 @@
-//! What is sent: an alert in the shape that an endpoint is of.
+//! What is sent: an alert in the words of the generation that an endpoint is of.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::endpoint::Shape;
+use super::generation::Generation;
 use crate::alerts::{Alert, AlertKind};
 use crate::{Amount, Timestamp};
 
@@ -20,13 +20,13 @@ const OTHERS: [(&str, &str); 3] = [
     ("balance.low", "A balance has fallen to one of its thresholds"),
 ];
 
-/// Returns the types of events that there are in a shape, each with what it means. Beside them
+/// Returns the types of events that there are in a generation, each with what it means. Beside them
 /// every endpoint is sent `ping`, when that is asked for.
 #[must_use]
-pub fn event_types(shape: Shape) -> &'static [(&'static str, &'static str)] {
-    match shape {
-        Shape::First => &FIRST,
-        Shape::Second | Shape::Third => &OTHERS,
+pub fn event_types(generation: Generation) -> &'static [(&'static str, &'static str)] {
+    match generation {
+        Generation::First => &FIRST,
+        Generation::Second | Generation::Third => &OTHERS,
     }
 }
 
@@ -84,12 +84,15 @@ struct Envelope<'a> {
 }
 
 impl Payload {
-    /// That of an alert in a shape, if it is said in that.
-    pub(super) fn of(alert: &Alert, shape: Shape) -> Result<Option<Self>, serde_json::Error> {
+    /// That of an alert in a generation's words, if it is said in them.
+    pub(super) fn of(
+        alert: &Alert,
+        generation: Generation,
+    ) -> Result<Option<Self>, serde_json::Error> {
         let id = alert.id.to_string();
-        let (event_id, event_type, body) = match shape {
-            Shape::First if alert.kind == AlertKind::BalanceLow => return Ok(None),
-            Shape::First => {
+        let (event_id, event_type, body) = match generation {
+            Generation::First if alert.kind == AlertKind::BalanceLow => return Ok(None),
+            Generation::First => {
                 let customer_id = alert.customer_id.as_deref();
                 let Alert { limit, used, percentage, .. } = *alert;
                 let quota = Quota { id: &alert.rule_id, customer_id, limit, usage: used };
@@ -98,8 +101,8 @@ impl Payload {
                 let body = ThresholdExceeded { event, quota, customer_id, usage };
                 (id, event.to_owned(), serde_json::to_string(&body)?)
             }
-            Shape::Second => (id, alert.kind.to_string(), serde_json::to_string(alert)?),
-            Shape::Third => {
+            Generation::Second => (id, alert.kind.to_string(), serde_json::to_string(alert)?),
+            Generation::Third => {
                 // The letters that are of this alert alone, under the name of an event.
                 let id = format!("evt_{}", id.strip_prefix("alt_").unwrap_or(&id));
                 let kind = alert.kind.to_string();
@@ -118,17 +121,17 @@ impl Payload {
     /// That of a test.
     pub(super) fn ping(
         id: String,
-        shape: Shape,
+        generation: Generation,
         now: Timestamp,
     ) -> Result<Self, serde_json::Error> {
         let data = serde_json::value::to_raw_value(&serde_json::Map::new())?;
-        let body = match shape {
-            Shape::First => serde_json::to_string(&serde_json::json!({"event": PING}))?,
-            Shape::Second => {
+        let body = match generation {
+            Generation::First => serde_json::to_string(&serde_json::json!({"event": PING}))?,
+            Generation::Second => {
                 let body = Envelope { id: &id, event: PING, timestamp: now, data: &data };
                 serde_json::to_string(&body)?
             }
-            Shape::Third => {
+            Generation::Third => {
                 let body = Event { id: &id, r#type: PING, created_at: now, data: &data };
                 serde_json::to_string(&body)?
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::delivery::{Delivery, DeliveryPage, DeliveryRow, DeliveryStatus};
 use super::endpoint::{EndpointError, EndpointRow};
+use super::generation::Generation;
 use super::schedule;
 use super::transport::{Outgoing, Reply, SendError};
 use crate::Timestamp;
@@ -357,14 +358,12 @@ impl Kept {
 
     /// The request of a delivery, signed.
     fn request(&self, number: u64, now: Timestamp) -> Option<Result<Outgoing, WebhookError>> {
-        use super::endpoint::Shape;
-
         let row = self.deliveries.get(&number)?;
         // What receivers know a repetition by. Events of the third generation have their ids in
         // them, and there it is the delivery's.
-        let id = match self.row.endpoint.shape {
-            Shape::Third => &row.delivery.id,
-            Shape::First | Shape::Second => &row.delivery.event_id,
+        let id = match self.row.endpoint.generation {
+            Generation::Third => &row.delivery.id,
+            Generation::First | Generation::Second => &row.delivery.event_id,
         };
         let signed = self.row.signer(now).and_then(|by| by.sign(id, now, row.body.as_bytes()));
         Some(signed.map(|signature| Outgoing {

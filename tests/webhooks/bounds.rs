@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use limitry::webhooks::{
-    DeliveryStatus, EndpointError, NewEndpoint, Shape, WebhookOptions, Webhooks,
+    DeliveryStatus, EndpointError, Generation, NewEndpoint, WebhookOptions, Webhooks,
 };
 
 use super::{URL, World};
@@ -13,8 +13,8 @@ use super::{URL, World};
 #[test]
 fn there_are_ten_endpoints_at_most() {
     let world = World::new();
-    let ids: Vec<String> = (0..10).map(|_| world.endpoint(Shape::Third)).collect();
-    let more = || world.hooks.create(NewEndpoint::new(URL, Shape::Second));
+    let ids: Vec<String> = (0..10).map(|_| world.endpoint(Generation::Third)).collect();
+    let more = || world.hooks.create(NewEndpoint::new(URL, Generation::Second));
     assert_eq!(more().map(drop), Err(EndpointError::TooMany { most: 10 }));
     let listed: BTreeSet<String> = world.hooks.list().into_iter().map(|it| it.id).collect();
     assert_eq!(listed, ids.iter().cloned().collect());
@@ -27,7 +27,7 @@ fn there_are_ten_endpoints_at_most() {
     assert_eq!(world.hooks.deliveries(&ids[3], None, 10), Err(none));
     more().expect("there is room");
     for bad in ["http://example.com", "https://10.0.0.1/"] {
-        let made = world.hooks.create(NewEndpoint::new(bad, Shape::Third));
+        let made = world.hooks.create(NewEndpoint::new(bad, Generation::Third));
         assert!(matches!(made, Err(EndpointError::Url { .. })), "{bad}");
     }
     let none = EndpointError::NoDelivery { id: "dlv_1".to_owned() };
@@ -37,7 +37,7 @@ fn there_are_ten_endpoints_at_most() {
 #[test]
 fn the_oldest_deliveries_make_room() {
     let world = World::with(WebhookOptions::new().max_deliveries(10));
-    let id = world.endpoint(Shape::Third);
+    let id = world.endpoint(Generation::Third);
     for number in 0..8 {
         world.fire(&format!("a_{number}"));
     }
@@ -56,7 +56,7 @@ fn the_oldest_deliveries_make_room() {
 #[test]
 fn deliveries_are_kept_for_thirty_days_and_listed_by_pages() {
     let world = World::new();
-    let id = world.endpoint(Shape::Third);
+    let id = world.endpoint(Generation::Third);
     for number in 0..5 {
         world.fire(&format!("cust_{number}"));
         assert_eq!(world.answer(200), 1);
@@ -87,7 +87,7 @@ fn deliveries_are_kept_for_thirty_days_and_listed_by_pages() {
 #[test]
 fn who_waits_for_a_change_is_told() {
     let world = World::new();
-    let id = world.endpoint(Shape::Third);
+    let id = world.endpoint(Generation::Third);
     let hooks: Webhooks = world.hooks.clone();
     let mut waiting = tokio_test::task::spawn(async move { hooks.changed(0).await });
     assert!(waiting.poll().is_pending());

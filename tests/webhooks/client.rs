@@ -15,8 +15,8 @@ use std::time::Duration;
 use limitry::Engine;
 use limitry::alerts::StandardWebhook;
 use limitry::webhooks::{
-    Client, ClientOptions, DeliveryStatus, NewEndpoint, Outgoing, Reply, Resolve, Resolving,
-    SendError, Shape, Transport, WebhookOptions, Webhooks, run,
+    Client, ClientOptions, DeliveryStatus, Generation, NewEndpoint, Outgoing, Reply, Resolve,
+    Resolving, SendError, Transport, WebhookOptions, Webhooks, run,
 };
 use tokio::sync::oneshot;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -57,7 +57,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 fn request(url: &str) -> Outgoing {
     let options = WebhookOptions::new().allow_http(true).allow_private_addresses(true);
     let world = World::with(options);
-    let new = NewEndpoint::new(url, Shape::Third);
+    let new = NewEndpoint::new(url, Generation::Third);
     let id = world.hooks.create(new).expect("it is allowed").endpoint.id;
     world.hooks.test(&id).expect("it is there");
     world.due()[0].request().clone()
@@ -223,7 +223,7 @@ fn the_loop_sends_to_the_others_while_one_never_answers() {
         let is_new = seen.lock().expect("good").insert(request.headers["webhook-id"].clone());
         Does::answers(if is_new { 500 } else { 200 })
     });
-    let create = |to: &Receiver| hooks.create(NewEndpoint::new(to.url(), Shape::Third));
+    let create = |to: &Receiver| hooks.create(NewEndpoint::new(to.url(), Generation::Third));
     let dead_id = create(&dead).expect("it is allowed").endpoint.id;
     let created = create(&live).expect("it is allowed");
     let id = created.endpoint.id;
@@ -265,7 +265,7 @@ impl Transport for Panics {
 #[test]
 fn a_transport_that_panics_has_failed() {
     let world = World::with(WebhookOptions::new().retries([Duration::ZERO]));
-    let id = world.endpoint(Shape::Third);
+    let id = world.endpoint(Generation::Third);
     world.fire("ann");
     block_on(async {
         let (stop, stopped) = oneshot::channel::<()>();

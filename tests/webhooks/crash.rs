@@ -12,7 +12,7 @@ use limitry::Engine;
 use limitry::events::EventQuery;
 use limitry::store::{Durability, Durable, MemoryStore};
 use limitry::time::ManualClock;
-use limitry::webhooks::{DeliveryStatus, NewEndpoint, Reply, Shape, WebhookOptions, Webhooks};
+use limitry::webhooks::{DeliveryStatus, Generation, NewEndpoint, Reply, WebhookOptions, Webhooks};
 
 use super::medium::{Medium, Unsynced};
 use super::{START, URL, body, fire, header, rules};
@@ -50,7 +50,7 @@ fn send(hooks: &Webhooks, receiver: &mut Receiver) -> Result<(), String> {
 /// Lives until the disk stops.
 fn live(medium: &Medium, clock: &ManualClock, receiver: &mut Receiver) -> Result<(), String> {
     let (engine, hooks) = open(medium, clock)?;
-    hooks.create(NewEndpoint::new(URL, Shape::Third)).map_err(|why| why.to_string())?;
+    hooks.create(NewEndpoint::new(URL, Generation::Third)).map_err(|why| why.to_string())?;
     for number in 0..3 {
         let event = limitry::Event::new(format!("cust_{number}"), "call").total_tokens(820);
         let _decided = engine.track(&event).map_err(|why| why.to_string())?;
@@ -110,8 +110,10 @@ fn all_of_it_is_there_when_a_store_is_opened_again() {
         (engine, hooks)
     };
     let (engine, hooks) = open();
-    let make = |shape| hooks.create(NewEndpoint::new(URL, shape).description("a")).expect("good");
-    let (kept, deleted) = (make(Shape::Third), make(Shape::Second));
+    let make = |generation| {
+        hooks.create(NewEndpoint::new(URL, generation).description("a")).expect("good")
+    };
+    let (kept, deleted) = (make(Generation::Third), make(Generation::Second));
     let id = kept.endpoint.id.clone();
     hooks.rotate(&id, Duration::from_secs(60)).expect("it is there");
     for number in 0..3 {

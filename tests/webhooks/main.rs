@@ -30,7 +30,7 @@ use limitry::rules::Threshold;
 use limitry::store::Storage;
 use limitry::time::ManualClock;
 use limitry::webhooks::{
-    Attempt, Delivery, NewEndpoint, Outgoing, Reply, Shape, WebhookOptions, Webhooks,
+    Attempt, Delivery, Generation, NewEndpoint, Outgoing, Reply, WebhookOptions, Webhooks,
 };
 use limitry::{Engine, EngineBuilder, Event, Metric, Period, Quota, Timestamp};
 
@@ -64,8 +64,8 @@ impl World {
     }
 
     /// Makes an endpoint; returns its id.
-    fn endpoint(&self, shape: Shape) -> String {
-        let new = NewEndpoint::new(URL, shape);
+    fn endpoint(&self, generation: Generation) -> String {
+        let new = NewEndpoint::new(URL, generation);
         self.hooks.create(new).expect("a good endpoint").endpoint.id
     }
 

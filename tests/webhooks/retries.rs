@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use limitry::webhooks::{DeliveryStatus, EndpointError, Reply, SendError, Shape, WebhookOptions};
+use limitry::webhooks::{
+    DeliveryStatus, EndpointError, Generation, Reply, SendError, WebhookOptions,
+};
 
 use super::{World, header};
 
@@ -14,7 +16,7 @@ const WAITS: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 8
 #[test]
 fn a_delivery_is_tried_ten_times_at_growing_waits() {
     let world = World::new();
-    let id = world.endpoint(Shape::Third);
+    let id = world.endpoint(Generation::Third);
     world.fire("ann");
     let webhook_id = header(world.due()[0].request(), "webhook-id");
     for wait in WAITS {
@@ -52,7 +54,7 @@ fn a_delivery_is_tried_ten_times_at_growing_waits() {
 #[test]
 fn what_is_no_answer_is_a_failure_that_says_why() {
     let world = World::new();
-    let id = world.endpoint(Shape::Third);
+    let id = world.endpoint(Generation::Third);
     let cases = [
         (Err(SendError::TimedOut), None, "no answer in time"),
         (Ok(Reply::new(302)), Some(302), "answered 302: redirects are not followed"),
@@ -79,7 +81,7 @@ fn what_is_no_answer_is_a_failure_that_says_why() {
 #[test]
 fn a_receiver_that_asks_for_time_is_given_it() {
     let world = World::new();
-    let id = world.endpoint(Shape::Third);
+    let id = world.endpoint(Generation::Third);
     world.fire("ann");
     let busy = Reply::new(429).retry_after(Duration::from_secs(100));
     world.due().remove(0).done(&Ok(busy)).expect("no store");
@@ -90,7 +92,7 @@ fn a_receiver_that_asks_for_time_is_given_it() {
 #[test]
 fn twenty_failures_in_a_row_disable_an_endpoint() {
     let world = World::new();
-    let (id, other) = (world.endpoint(Shape::Third), world.endpoint(Shape::Second));
+    let (id, other) = (world.endpoint(Generation::Third), world.endpoint(Generation::Second));
     for number in 0..30 {
         world.fire(&format!("cust_{number}"));
     }
@@ -138,7 +140,7 @@ fn twenty_failures_in_a_row_disable_an_endpoint() {
 #[test]
 fn a_receiver_that_is_gone_is_disabled_at_once_and_a_test_counts_for_nothing() {
     let world = World::new();
-    let id = world.endpoint(Shape::Third);
+    let id = world.endpoint(Generation::Third);
     for _ in 0..25 {
         world.hooks.test(&id).expect("it is there");
         assert_eq!(world.answer(500), 1);
@@ -155,7 +157,7 @@ fn a_receiver_that_is_gone_is_disabled_at_once_and_a_test_counts_for_nothing() {
 #[test]
 fn one_that_never_answers_costs_the_others_nothing() {
     let world = World::with(WebhookOptions::new().requests_at_once(2));
-    let (dead, live) = (world.endpoint(Shape::First), world.endpoint(Shape::Third));
+    let (dead, live) = (world.endpoint(Generation::First), world.endpoint(Generation::Third));
     let mut hanging = Vec::new();
     for number in 0..50 {
         world.fire(&format!("cust_{number}"));

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use limitry::alerts::StandardWebhook;
-use limitry::webhooks::{Attempt, EndpointError, NewEndpoint, Secret, Shape};
+use limitry::webhooks::{Attempt, EndpointError, Generation, NewEndpoint, Secret};
 
 use super::{URL, World, header};
 
@@ -22,7 +22,7 @@ fn takes(world: &World, secret: &Secret, attempt: &Attempt) -> bool {
 #[test]
 fn both_secrets_sign_while_one_is_rotated() {
     let world = World::new();
-    let created = world.hooks.create(NewEndpoint::new(URL, Shape::Third)).expect("good");
+    let created = world.hooks.create(NewEndpoint::new(URL, Generation::Third)).expect("good");
     let id = created.endpoint.id;
     let (first, hour) = (created.secret, Duration::from_secs(3_600));
     let second = world.hooks.rotate(&id, hour).expect("it is there");

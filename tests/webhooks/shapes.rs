@@ -7,7 +7,7 @@
 use limitry::alerts::StandardWebhook;
 use limitry::balances::NewBalance;
 use limitry::rules::Threshold;
-use limitry::webhooks::{EndpointError, NewEndpoint, Shape, event_types};
+use limitry::webhooks::{EndpointError, Generation, NewEndpoint, event_types};
 use limitry::{Amount, Event, Metric, Quota, Rule, Timestamp};
 use serde_json::{Value, json};
 
@@ -16,8 +16,8 @@ use super::{START, URL, World, body, fire, header};
 #[test]
 fn an_alert_is_said_in_the_words_of_each_generation() {
     let world = World::new();
-    let shapes = [Shape::First, Shape::Second, Shape::Third];
-    let ids = shapes.map(|shape| world.endpoint(shape));
+    let generations = [Generation::First, Generation::Second, Generation::Third];
+    let ids = generations.map(|generation| world.endpoint(generation));
     world.fire("ann");
     let due = world.due();
     let sent: Vec<(Value, String)> =
@@ -55,12 +55,12 @@ fn an_alert_is_said_in_the_words_of_each_generation() {
 #[test]
 fn an_endpoint_is_sent_the_types_that_it_asked_for() {
     let world = World::new();
-    let make = |shape, types: &[&str]| {
-        let new = NewEndpoint::new(URL, shape).event_types(types.iter().copied());
+    let make = |generation, types: &[&str]| {
+        let new = NewEndpoint::new(URL, generation).event_types(types.iter().copied());
         world.hooks.create(new).map(|created| created.endpoint.id)
     };
-    let reached = make(Shape::Third, &["limit.threshold_reached"]).expect("known");
-    let exceeded = make(Shape::Second, &["limit.exceeded"]).expect("known");
+    let reached = make(Generation::Third, &["limit.threshold_reached"]).expect("known");
+    let exceeded = make(Generation::Second, &["limit.exceeded"]).expect("known");
     world.fire("ann");
     let rest = Event::new("ann", "call").total_tokens(180);
     assert!(world.engine.track(&rest).expect("a good event").is_allowed());
@@ -70,17 +70,18 @@ fn an_endpoint_is_sent_the_types_that_it_asked_for() {
     };
     assert_eq!(types(&reached), ["limit.threshold_reached"]);
     assert_eq!(types(&exceeded), ["limit.exceeded"]);
-    let unknown = make(Shape::First, &["limit.exceeded"]);
+    let unknown = make(Generation::First, &["limit.exceeded"]);
     assert!(matches!(unknown, Err(EndpointError::EventType { .. })), "{unknown:?}");
-    assert_eq!(make(Shape::Third, &[]), Err(EndpointError::NoEventTypes));
-    assert_eq!(event_types(Shape::First)[0].0, "quota.threshold_exceeded");
+    assert_eq!(make(Generation::Third, &[]), Err(EndpointError::NoEventTypes));
+    assert_eq!(event_types(Generation::First)[0].0, "quota.threshold_exceeded");
 }
 
 /// The product's first generation has no balances, and no words for one.
 #[test]
 fn a_balance_that_is_low_is_told_in_the_later_generations() {
     let world = World::new();
-    let ids = [Shape::First, Shape::Second, Shape::Third].map(|shape| world.endpoint(shape));
+    let ids = [Generation::First, Generation::Second, Generation::Third]
+        .map(|generation| world.endpoint(generation));
     let credits = Quota::balance("credits", Metric::TotalCostCents).per("customer_id");
     let low = credits.alert_at(Threshold::Amount(Amount::from(100)));
     world.engine.rules().add(Rule::from(low)).expect("a good rule");
@@ -98,16 +99,17 @@ fn a_balance_that_is_low_is_told_in_the_later_generations() {
 #[test]
 fn a_test_is_a_signed_ping() {
     let world = World::new();
-    for shape in [Shape::First, Shape::Second, Shape::Third] {
-        let created = world.hooks.create(NewEndpoint::new(URL, shape)).expect("a good endpoint");
+    for generation in [Generation::First, Generation::Second, Generation::Third] {
+        let created =
+            world.hooks.create(NewEndpoint::new(URL, generation)).expect("a good endpoint");
         let delivery = world.hooks.test(&created.endpoint.id).expect("it is there");
         assert_eq!((&*delivery.event_type, &delivery.event_id[..4]), ("ping", "evt_"));
         let attempt = world.due().remove(0);
         let request = attempt.request();
         assert_eq!(request.url, URL);
-        let expected = match shape {
-            Shape::First => json!({"event": "ping"}),
-            Shape::Second => json!({
+        let expected = match generation {
+            Generation::First => json!({"event": "ping"}),
+            Generation::Second => json!({
                 "id": delivery.event_id, "event": "ping", "timestamp": "2023-11-14T22:13:20Z",
                 "data": {},
             }),

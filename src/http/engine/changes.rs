@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::Engine;
 use crate::http::access::{Need, Scope};
 use crate::http::call::{Answer, Call, json};
-use crate::http::pages::{Asked, Page, bad_cursor};
+use crate::http::pages::{Asked, Page, cursor_number};
 
 /// Who a key is.
 #[derive(Serialize, ToSchema)]
@@ -38,8 +38,7 @@ pub(super) async fn me(call: Call) -> Answer {
 pub(super) async fn changes(call: Call) -> Answer {
     let mut call = call.needs(Need::Read)?;
     let Asked { limit, cursor } = Asked::of(call.params())?;
-    let parse = |cursor: String| cursor.parse().map_err(|_| bad_cursor(&cursor));
-    let before: Option<u64> = cursor.map(parse).transpose()?;
+    let before = cursor_number(cursor)?;
     let log = call.project.log();
     let list = move |engine: &Engine| {
         let (changes, next) = log.list(engine, before, limit);

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::http::access::{Generation, Need};
-use crate::http::call::{Answer, Call, from_json, json};
+use crate::http::call::{Answer, Call, Project, from_json, json};
 use crate::http::failure::{Failure, Reason};
 use crate::http::first;
-use crate::http::pages::{Asked, Page, bad_cursor};
+use crate::http::pages::{Asked, Page, cursor_number};
 use crate::http::routes::{Routes, delete as deletes, get as gets, post as posts};
-use crate::http::webhooks::{self, EventType, Outcome, failed, shape_of};
-use crate::webhooks::{Delivery, DeliveryStatus, Endpoint, Webhooks};
+use crate::http::webhooks::{
+    self, EventType, Face, Outcome, delete, enable, failed, get, redeliver, test, with,
+};
+use crate::webhooks::Endpoint;
 use crate::{Engine, Timestamp};
 
 /// How long the older secret signs beside a new one, where nothing is said: a day.
@@ -42,13 +43,13 @@ pub(super) fn routes(routes: Routes) -> Routes {
                 .fails([Reason::Conflict]),
         )
         .with(
-            gets("/webhook-endpoints/{id}", "getWebhookEndpoint", get)
+            gets("/webhook-endpoints/{id}", "getWebhookEndpoint", get::<All>)
                 .says("Returns an endpoint")
                 .answers::<Shown>(StatusCode::OK, "The endpoint")
                 .fails([Reason::Conflict]),
         )
         .with(
-            deletes("/webhook-endpoints/{id}", "deleteWebhookEndpoint", delete)
+            deletes("/webhook-endpoints/{id}", "deleteWebhookEndpoint", delete::<All>)
                 .says("Deletes an endpoint, its secrets and its deliveries")
                 .answers_nothing("It is deleted"),
         );
@@ -59,12 +60,12 @@ fn delivery_routes(routes: Routes) -> Routes {
     const REDELIVER: &str = "/webhook-endpoints/{id}/deliveries/{deliveryId}/redeliver";
     routes
         .with(
-            posts("/webhook-endpoints/{id}/enable", "enableWebhookEndpoint", enable)
+            posts("/webhook-endpoints/{id}/enable", "enableWebhookEndpoint", enable::<All>)
                 .says("Enables an endpoint that was disabled after failures")
                 .answers::<Shown>(StatusCode::OK, "It is enabled"),
         )
         .with(
-            posts("/webhook-endpoints/{id}/test", "testWebhookEndpoint", test)
+            posts("/webhook-endpoints/{id}/test", "testWebhookEndpoint", test::<All>)
                 .says("Sends an endpoint the event `ping`")
                 .answers::<Outcome>(StatusCode::OK, "It is on its way"),
         )
@@ -82,7 +83,7 @@ fn delivery_routes(routes: Routes) -> Routes {
                 .fails([Reason::Conflict]),
         )
         .with(
-            posts(REDELIVER, "redeliverWebhook", redeliver)
+            posts(REDELIVER, "redeliverWebhook", redeliver::<All>)
                 .says("Sends the event of a delivery again, under the same event id")
                 .answers::<Outcome>(StatusCode::OK, "It is on its way"),
         )
@@ -92,7 +93,7 @@ fn delivery_routes(routes: Routes) -> Routes {
 #[derive(Deserialize, ToSchema)]
 #[schema(as = NewWebhookEndpoint)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct NewEndpoint {
+struct NewEndpoint {
     /// It begins with `https://`, and its host is a public one.
     url: String,
     description: Option<String>,
@@ -103,10 +104,10 @@ pub(super) struct NewEndpoint {
 }
 
 /// An endpoint.
-#[derive(Serialize, ToSchema)]
-#[schema(as = WebhookEndpoint)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Shown {
+#[derive(ToSchema)]
+#[schema(as = WebhookEndpoint, rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is a shape alone, that of an `Endpoint`")]
+struct Shown {
     id: String,
     url: String,
     generation: u8,
@@ -125,28 +126,24 @@ pub(super) struct Shown {
     created_at: Timestamp,
 }
 
-impl From<Endpoint> for Shown {
-    fn from(endpoint: Endpoint) -> Self {
-        Self {
-            id: endpoint.id,
-            url: endpoint.url,
-            generation: endpoint.shape.into(),
-            description: endpoint.description,
-            enabled: endpoint.enabled,
-            event_types: endpoint.event_types,
-            consecutive_failures: endpoint.consecutive_failures,
-            last_status: endpoint.last_status,
-            last_attempt_at: endpoint.last_attempt_at,
-            created_at: endpoint.created_at,
-        }
+/// Shows the endpoints of all generations.
+enum All {}
+
+impl Face for All {
+    const ONLY: Option<Generation> = None;
+    type Shown = Endpoint;
+
+    fn shown(endpoint: Endpoint, _: &Project) -> Endpoint {
+        endpoint
     }
 }
 
 /// An endpoint that was made, with its secret.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WebhookEndpointCreated)]
-pub(super) struct Made {
-    endpoint: Shown,
+struct Made {
+    #[schema(value_type = Shown)]
+    endpoint: Endpoint,
     secret: String,
 }
 
@@ -154,7 +151,7 @@ pub(super) struct Made {
 #[derive(Default, Deserialize, ToSchema)]
 #[schema(as = WebhookRotation)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Rotation {
+struct Rotation {
     /// For how long the older secret signs, too: 0 to 604 800 seconds, and a day where it is not
     /// given. 0 ends all older ones at once.
     overlap_seconds: Option<u64>,
@@ -163,21 +160,20 @@ pub(super) struct Rotation {
 /// A new secret.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WebhookSecret)]
-pub(super) struct Rotated {
+struct Rotated {
     secret: String,
 }
 
 /// A delivery.
-#[derive(Serialize, ToSchema)]
-#[schema(as = WebhookDelivery)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ShownDelivery {
+#[derive(ToSchema)]
+#[schema(as = WebhookDelivery, rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is a shape alone, that of a `Delivery`")]
+struct ShownDelivery {
     id: String,
     event_id: String,
     event_type: String,
     /// `pending`, `delivered` or `failed`.
-    #[schema(value_type = String)]
-    status: DeliveryStatus,
+    status: String,
     attempts: u32,
     #[schema(required)]
     last_status: Option<u16>,
@@ -191,27 +187,10 @@ pub(super) struct ShownDelivery {
     created_at: Timestamp,
 }
 
-impl From<Delivery> for ShownDelivery {
-    fn from(delivery: Delivery) -> Self {
-        Self {
-            id: delivery.id,
-            event_id: delivery.event_id,
-            event_type: delivery.event_type,
-            status: delivery.status,
-            attempts: delivery.attempts,
-            last_status: delivery.last_status,
-            last_error: delivery.last_error,
-            last_attempt_at: delivery.last_attempt_at,
-            next_attempt_at: delivery.next_attempt_at,
-            created_at: delivery.created_at,
-        }
-    }
-}
-
 /// `GET /webhook-event-types`
 async fn event_types(call: Call) -> Answer {
     let call = call.needs(Need::Read)?;
-    Page::new(webhooks::event_types(shape_of(call.generation())), None).answer()
+    Page::new(webhooks::event_types(call.generation()), None).answer()
 }
 
 /// `POST /webhook-endpoints`
@@ -226,62 +205,17 @@ async fn create(call: Call) -> Answer {
     };
     let new = webhooks::NewEndpoint { url, description, event_types };
     let create = move |_: &Engine| {
-        let made = hooks.create(new.into_new(shape_of(generation))).map_err(failed)?;
+        let made = hooks.create(new.into_new(generation)).map_err(failed)?;
         let secret = made.secret.expose().to_owned();
-        json(StatusCode::CREATED, &Made { endpoint: made.endpoint.into(), secret })
+        json(StatusCode::CREATED, &Made { endpoint: made.endpoint, secret })
     };
     project.ask(create).await
 }
 
 /// `GET /webhook-endpoints`
 async fn list(call: Call) -> Answer {
-    let hooks = webhooks::of(&call.needs(Need::Read)?.project)?;
-    Page::new(hooks.list().into_iter().map(Shown::from).collect(), None).answer()
-}
-
-/// Does something with an endpoint on a thread that may wait.
-async fn with(
-    call: Call,
-    need: Need,
-    work: impl FnOnce(&Webhooks, &str) -> Answer + Send + 'static,
-) -> Answer {
-    let (id, call) = (call.id(), call.needs(need)?);
-    let hooks = webhooks::of(&call.project)?;
-    call.project.ask(move |_: &Engine| work(&hooks, &id)).await
-}
-
-/// `GET /webhook-endpoints/{id}`
-async fn get(call: Call) -> Answer {
-    with(call, Need::Read, |hooks, id| {
-        json(StatusCode::OK, &Shown::from(hooks.get(id).map_err(failed)?))
-    })
-    .await
-}
-
-/// `DELETE /webhook-endpoints/{id}`
-async fn delete(call: Call) -> Answer {
-    with(call, Need::Manage, |hooks, id| {
-        hooks.delete(id).map_err(failed)?;
-        Ok(StatusCode::NO_CONTENT.into_response())
-    })
-    .await
-}
-
-/// `POST /webhook-endpoints/{id}/enable`
-async fn enable(call: Call) -> Answer {
-    with(call, Need::Manage, |hooks, id| {
-        json(StatusCode::OK, &Shown::from(hooks.enable(id).map_err(failed)?))
-    })
-    .await
-}
-
-/// `POST /webhook-endpoints/{id}/test`
-async fn test(call: Call) -> Answer {
-    with(call, Need::Manage, |hooks, id| {
-        let delivery = hooks.test(id).map_err(failed)?;
-        json(StatusCode::OK, &Outcome { delivery_id: delivery.id, queued: true })
-    })
-    .await
+    let project = call.needs(Need::Read)?.project;
+    Page::new(All::list(&webhooks::of(&project)?, &project), None).answer()
 }
 
 /// `POST /webhook-endpoints/{id}/rotate`
@@ -289,8 +223,8 @@ async fn rotate(call: Call) -> Answer {
     let (call, body) = call.needs(Need::Manage)?.with_body().await?;
     let asked: Rotation = if body.is_empty() { Rotation::default() } else { from_json(&body)? };
     let overlap = Duration::from_secs(asked.overlap_seconds.unwrap_or(OVERLAP_SECONDS));
-    with(call, Need::Manage, move |hooks, id| {
-        let secret = hooks.rotate(id, overlap).map_err(failed)?;
+    with::<All>(call, Need::Manage, move |hooks, endpoint, _| {
+        let secret = hooks.rotate(&endpoint.id, overlap).map_err(failed)?;
         json(StatusCode::OK, &Rotated { secret: secret.expose().to_owned() })
     })
     .await
@@ -299,22 +233,10 @@ async fn rotate(call: Call) -> Answer {
 /// `GET /webhook-endpoints/{id}/deliveries`
 async fn deliveries(mut call: Call) -> Answer {
     let Asked { limit, cursor } = Asked::of(call.params())?;
-    let read = |cursor: String| cursor.parse().map_err(|_| bad_cursor(&cursor));
-    let before = cursor.map(read).transpose()?;
-    with(call, Need::Read, move |hooks, id| {
-        let page = hooks.deliveries(id, before, limit).map_err(failed)?;
-        let items = page.deliveries.into_iter().map(ShownDelivery::from).collect();
-        Page::new(items, page.next.map(|next| next.to_string())).answer()
-    })
-    .await
-}
-
-/// `POST /webhook-endpoints/{id}/deliveries/{deliveryId}/redeliver`
-async fn redeliver(call: Call) -> Answer {
-    let delivery = call.part(1);
-    with(call, Need::Manage, move |hooks, id| {
-        let delivery = hooks.redeliver(id, &delivery).map_err(failed)?;
-        json(StatusCode::OK, &Outcome { delivery_id: delivery.id, queued: true })
+    let before = cursor_number(cursor)?;
+    with::<All>(call, Need::Read, move |hooks, endpoint, _| {
+        let page = hooks.deliveries(&endpoint.id, before, limit).map_err(failed)?;
+        Page::new(page.deliveries, page.next.map(|next| next.to_string())).answer()
     })
     .await
 }

@@ -4,11 +4,14 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::{PartialSchema, ToSchema};
 
+use self::webhooks::Third;
 use super::failure::{Detail, Failure, Reason};
 use super::first;
 use super::openapi::{About, JSON, Param, any_whole, date, flag, text, word};
 use super::routes::{Routes, Shape, delete, get, patch, post};
-use super::webhooks::{EventType, NewEndpoint, Outcome};
+use super::webhooks::{
+    EventType, NewEndpoint, Outcome, delete as deletes, enable, get as gets, redeliver, test,
+};
 
 mod checks;
 mod credits;
@@ -213,13 +216,13 @@ fn webhook_routes(routes: Routes) -> Routes {
                 .fails([Reason::Conflict]),
         )
         .with(
-            get("/workspace/webhook-endpoints/{id}", "getWebhookEndpoint", webhooks::get)
+            get("/workspace/webhook-endpoints/{id}", "getWebhookEndpoint", gets::<Third>)
                 .says("Returns an endpoint")
                 .answers::<webhooks::Shown>(StatusCode::OK, "The endpoint")
                 .fails([Reason::Conflict]),
         )
         .with(
-            delete("/workspace/webhook-endpoints/{id}", "deleteWebhookEndpoint", webhooks::delete)
+            delete("/workspace/webhook-endpoints/{id}", "deleteWebhookEndpoint", deletes::<Third>)
                 .says("Deletes an endpoint, its secret and its deliveries")
                 .answers_nothing("It is deleted"),
         )
@@ -227,13 +230,13 @@ fn webhook_routes(routes: Routes) -> Routes {
             post(
                 "/workspace/webhook-endpoints/{id}/enable",
                 "enableWebhookEndpoint",
-                webhooks::enable,
+                enable::<Third>,
             )
             .says("Enables an endpoint that was disabled after failures")
             .answers::<webhooks::Shown>(StatusCode::OK, "It is enabled"),
         )
         .with(
-            post("/workspace/webhook-endpoints/{id}/test", "testWebhookEndpoint", webhooks::test)
+            post("/workspace/webhook-endpoints/{id}/test", "testWebhookEndpoint", test::<Third>)
                 .says("Sends an endpoint the event `ping`")
                 .answers::<Outcome>(StatusCode::OK, "It is on its way"),
         )
@@ -249,7 +252,7 @@ fn webhook_routes(routes: Routes) -> Routes {
             .fails([Reason::Conflict]),
         )
         .with(
-            post(REDELIVER, "redeliverWebhook", webhooks::redeliver)
+            post(REDELIVER, "redeliverWebhook", redeliver::<Third>)
                 .says("Sends the event of a delivery again, under the same event id")
                 .answers::<Outcome>(StatusCode::OK, "It is on its way"),
         )

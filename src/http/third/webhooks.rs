@@ -2,18 +2,19 @@
 //! this generation.
 
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::limits::{Page, page_size};
 use crate::http::access::Need;
-use crate::http::call::{Answer, Call, json};
-use crate::http::failure::Failure;
-use crate::http::pages::bad_cursor;
-use crate::http::webhooks::{self, EventType, NewEndpoint, Outcome, failed};
-use crate::webhooks::{Delivery, DeliveryStatus, Endpoint, EndpointError, Shape, Webhooks};
+use crate::http::call::{Answer, Call, Project, json};
+use crate::http::pages::cursor_number;
+use crate::http::webhooks::{self, EventType, Face, NewEndpoint, failed, with};
+use crate::webhooks::{Delivery, DeliveryStatus, Endpoint, Generation};
 use crate::{Engine, Timestamp};
+
+/// Shows the endpoints of this generation.
+pub(super) enum Third {}
 
 /// An endpoint.
 #[derive(Serialize, ToSchema)]
@@ -38,15 +39,18 @@ pub(super) struct Shown {
     created_at: Timestamp,
 }
 
-impl Shown {
-    fn of(endpoint: Endpoint, environment: &str) -> Self {
-        Self {
+impl Face for Third {
+    const ONLY: Option<Generation> = Some(Generation::Third);
+    type Shown = Shown;
+
+    fn shown(endpoint: Endpoint, project: &Project) -> Shown {
+        Shown {
             id: endpoint.id,
             url: endpoint.url,
             description: endpoint.description,
             enabled: endpoint.enabled,
             event_types: endpoint.event_types,
-            environment: environment.to_owned(),
+            environment: project.id.to_string(),
             consecutive_failures: endpoint.consecutive_failures,
             last_status: endpoint.last_status,
             last_attempt_at: endpoint.last_attempt_at,
@@ -100,109 +104,39 @@ impl From<Delivery> for ShownDelivery {
 /// `GET /workspace/event-types`
 pub(super) async fn event_types(call: Call) -> Answer {
     call.needs(Need::Read)?;
-    let items: Vec<EventType> = webhooks::event_types(Shape::Third);
+    let items: Vec<EventType> = webhooks::event_types(Generation::Third);
     json(StatusCode::OK, &Page { items, next_cursor: None })
 }
 
 /// `GET /workspace/webhook-endpoints`
 pub(super) async fn list(call: Call) -> Answer {
     let call = call.needs(Need::Read)?;
-    let hooks = webhooks::of(&call.project)?;
-    let own = hooks.list().into_iter().filter(|it| it.shape == Shape::Third);
-    let items = own.map(|it| Shown::of(it, &call.project.id)).collect();
+    let items = Third::list(&webhooks::of(&call.project)?, &call.project);
     json(StatusCode::OK, &Page { items, next_cursor: None })
 }
 
 /// `POST /workspace/webhook-endpoints`
 pub(super) async fn create(call: Call) -> Answer {
     let (project, new) = call.needs(Need::Manage)?.read::<NewEndpoint>().await?;
-    let (hooks, id) = (webhooks::of(&project)?, project.id.to_string());
+    let (hooks, own) = (webhooks::of(&project)?, project.clone());
     let create = move |_: &Engine| {
-        let made = hooks.create(new.into_new(Shape::Third)).map_err(failed)?;
+        let made = hooks.create(new.into_new(Generation::Third)).map_err(failed)?;
         let secret = made.secret.expose().to_owned();
-        json(StatusCode::OK, &Made { endpoint: Shown::of(made.endpoint, &id), secret })
+        json(StatusCode::OK, &Made { endpoint: Third::shown(made.endpoint, &own), secret })
     };
     project.ask(create).await
-}
-
-/// An endpoint of this generation, to be asked about or changed on a thread that may wait.
-async fn with(
-    call: Call,
-    need: Need,
-    work: impl FnOnce(&Webhooks, Endpoint, &str) -> Answer + Send + 'static,
-) -> Answer {
-    let (id, call) = (call.id(), call.needs(need)?);
-    let (hooks, environment) = (webhooks::of(&call.project)?, call.project.id.to_string());
-    let work = move |_: &Engine| {
-        let endpoint = hooks.get(&id).map_err(failed)?;
-        if endpoint.shape != Shape::Third {
-            return Err(failed(EndpointError::NoEndpoint { id }));
-        }
-        work(&hooks, endpoint, &environment)
-    };
-    call.project.ask(work).await
-}
-
-/// `GET /workspace/webhook-endpoints/{id}`
-pub(super) async fn get(call: Call) -> Answer {
-    with(call, Need::Read, |_, endpoint, environment| {
-        json(StatusCode::OK, &Shown::of(endpoint, environment))
-    })
-    .await
-}
-
-/// `DELETE /workspace/webhook-endpoints/{id}`
-pub(super) async fn delete(call: Call) -> Answer {
-    with(call, Need::Manage, |hooks, endpoint, _| {
-        hooks.delete(&endpoint.id).map_err(failed)?;
-        Ok(StatusCode::NO_CONTENT.into_response())
-    })
-    .await
-}
-
-/// `POST /workspace/webhook-endpoints/{id}/enable`
-pub(super) async fn enable(call: Call) -> Answer {
-    with(call, Need::Manage, |hooks, endpoint, environment| {
-        let endpoint = hooks.enable(&endpoint.id).map_err(failed)?;
-        json(StatusCode::OK, &Shown::of(endpoint, environment))
-    })
-    .await
-}
-
-/// `POST /workspace/webhook-endpoints/{id}/test`
-pub(super) async fn test(call: Call) -> Answer {
-    with(call, Need::Manage, |hooks, endpoint, _| {
-        let delivery = hooks.test(&endpoint.id).map_err(failed)?;
-        json(StatusCode::OK, &Outcome { delivery_id: delivery.id, queued: true })
-    })
-    .await
 }
 
 /// `GET /workspace/webhook-endpoints/{id}/deliveries`
 pub(super) async fn deliveries(mut call: Call) -> Answer {
     let mut params = call.params();
     let limit = page_size(&mut params)?;
-    let before = before(params.take("cursor"))?;
+    let before = cursor_number(params.take("cursor"))?;
     params.end()?;
-    with(call, Need::Read, move |hooks, endpoint, _| {
+    with::<Third>(call, Need::Read, move |hooks, endpoint, _| {
         let page = hooks.deliveries(&endpoint.id, before, limit).map_err(failed)?;
         let items: Vec<ShownDelivery> = page.deliveries.into_iter().map(Into::into).collect();
         json(StatusCode::OK, &Page { items, next_cursor: page.next.map(|it| it.to_string()) })
-    })
-    .await
-}
-
-fn before(cursor: Option<String>) -> Result<Option<u64>, Failure> {
-    let read = |cursor: String| cursor.parse().map_err(|_| bad_cursor(&cursor));
-    cursor.map(read).transpose()
-}
-
-/// `POST /workspace/webhook-endpoints/{id}/deliveries/{deliveryId}/redeliver`
-pub(super) async fn redeliver(call: Call) -> Answer {
-    let delivery = call.part(1);
-    with(call, Need::Manage, move |hooks, endpoint, _| {
-        let delivery = hooks.redeliver(&endpoint.id, &delivery).map_err(failed)?;
-        json(StatusCode::OK, &Outcome { delivery_id: delivery.id, queued: true })
     })
     .await
 }
