@@ -80,7 +80,9 @@ impl State {
     /// Takes in an endpoint.
     pub(super) fn add(&mut self, row: EndpointRow) {
         let (deliveries, numbers, due, under_way) = Default::default();
-        self.next_number = self.next_number.max(row.number.saturating_add(1));
+        // Also where no row is left of the last numbers: what is made from now on is not given up.
+        let next_number = row.number.saturating_add(1).max(row.given_up_below);
+        self.next_number = self.next_number.max(next_number);
         self.endpoints.push(Kept { row, deliveries, numbers, due, under_way });
         self.endpoints.sort_by_key(|kept| kept.row.number);
     }

@@ -100,15 +100,17 @@ fn whenever_the_machine_stops_an_alert_arrives_with_one_id() {
     assert!(with_events > 10, "{with_events}");
 }
 
+fn open_again(memory: &MemoryStore, clock: &ManualClock) -> (Engine, Webhooks) {
+    let store = memory.open().expect("it is free").durability(Durability::Synced);
+    let engine = rules(clock).durable(store).build().expect("good rules");
+    let hooks = Webhooks::open(&engine, WebhookOptions::new()).expect("the store is good");
+    (engine, hooks)
+}
+
 #[test]
 fn all_of_it_is_there_when_a_store_is_opened_again() {
     let (memory, clock) = (MemoryStore::new(), ManualClock::new(START));
-    let open = || {
-        let store = memory.open().expect("it is free").durability(Durability::Synced);
-        let engine = rules(&clock).durable(store).build().expect("good rules");
-        let hooks = Webhooks::open(&engine, WebhookOptions::new()).expect("the store is good");
-        (engine, hooks)
-    };
+    let open = || open_again(&memory, &clock);
     let (engine, hooks) = open();
     let make = |generation| {
         hooks.create(NewEndpoint::new(URL, generation).description("a")).expect("good")
@@ -160,4 +162,36 @@ fn all_of_it_is_there_when_a_store_is_opened_again() {
     assert_eq!((hooks.get(&id).expect("there").enabled, pending), (false, 0));
     let again = hooks.enable(&id).expect("there");
     assert!(again.enabled && hooks.due().is_empty());
+}
+
+#[test]
+fn what_is_made_after_an_endpoint_was_enabled_is_not_given_up() {
+    let (memory, clock) = (MemoryStore::new(), ManualClock::new(START));
+    let open = || open_again(&memory, &clock);
+    let (engine, hooks) = open();
+    let create = |url| hooks.create(NewEndpoint::new(url, Generation::Third)).expect("good");
+    let (kept, deleted) = (create(URL), create("https://example.com/other"));
+    let (kept, deleted) = (kept.endpoint.id, deleted.endpoint.id);
+    fire(&engine, "ann");
+    hooks.take_alerts().expect("the store is good");
+    // The last numbers are those of an endpoint of which nothing is left.
+    hooks.test(&deleted).expect("there");
+    for attempt in hooks.due().into_iter().filter(|it| it.request().url == URL) {
+        attempt.done(&Ok(Reply::new(410))).expect("the store is good");
+    }
+    assert!(!hooks.get(&kept).expect("there").enabled);
+    hooks.delete(&deleted).expect("there");
+    hooks.upkeep().expect("the store is good");
+    engine.store().close().expect("it closes");
+    drop((engine, hooks));
+
+    let (engine, hooks) = open();
+    hooks.enable(&kept).expect("there");
+    fire(&engine, "bob");
+    hooks.take_alerts().expect("the store is good");
+    assert_eq!(hooks.figures().waiting, 1);
+    engine.store().close().expect("it closes");
+    drop((engine, hooks));
+    let (_engine, hooks) = open();
+    assert_eq!(hooks.due().len(), 1);
 }
