@@ -250,6 +250,50 @@ fn the_loop_sends_to_the_others_while_one_never_answers() {
     assert_eq!(hooks.get(&id).expect("it is there").consecutive_failures, 0);
 }
 
+/// Takes everything.
+#[cfg(feature = "durable")]
+#[derive(Debug)]
+struct Takes;
+
+#[cfg(feature = "durable")]
+impl Transport for Takes {
+    fn send<'a>(&'a self, _: &'a Outgoing) -> limitry::webhooks::Sending<'a> {
+        Box::pin(async { Ok(Reply::new(200)) })
+    }
+}
+
+#[test]
+#[cfg(feature = "durable")]
+fn what_is_old_is_removed_however_much_is_sent() {
+    use limitry::store::{Durability, MemoryStore};
+
+    let (memory, clock) = (MemoryStore::new(), limitry::time::ManualClock::new(super::START));
+    let store = memory.open().expect("it is free").durability(Durability::Synced);
+    let engine = super::rules(&clock).durable(store).build().expect("good rules");
+    let hooks = Webhooks::open(&engine, WebhookOptions::new().max_deliveries(10)).expect("a store");
+    let id =
+        hooks.create(NewEndpoint::new(super::URL, Generation::Third)).expect("good").endpoint.id;
+    // By a clock that goes on when all wait.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build().expect("a runtime");
+    runtime.block_on(async {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async move { drop(stopped.await) };
+        let running = tokio::spawn(run(hooks.clone(), Arc::new(Takes), stopped));
+        for _ in 0..100 {
+            hooks.test(&id).expect("it is there");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        drop(stop);
+        running.await.expect("it ends well");
+    });
+    let space = engine.store().space("webhook-deliveries").expect("a store");
+    let rows = space.list(b"", None, 1_000).expect("the store is good").rows.len();
+    // Of a second ten more.
+    assert!((10..=30).contains(&rows), "{rows}");
+    assert_eq!(hooks.figures().delivered, 100);
+}
+
 /// One whose every other answer is a panic.
 #[derive(Debug, Default)]
 struct Panics(AtomicUsize);

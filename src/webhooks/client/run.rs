@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::super::hooks::{Attempt, Webhooks};
 use super::super::transport::{SendError, Transport};
 
-/// How long it sleeps at the most: what waits for a store that had failed is tried as often.
+/// How often what is old is removed, and what waits for a store that had failed is tried again. No
+/// longer does it sleep, either, for clocks may be set.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Sends webhooks as they are due, until `stop` is done; then what is under way is waited for, as
@@ -25,6 +26,9 @@ pub async fn run(hooks: Webhooks, transport: Arc<dyn Transport>, stop: impl Futu
     let mut under_way = JoinSet::new();
     let (mut seen, mut has_alerts) = (0, true);
     let alerts = hooks.engine().alerts();
+    // By its own time, which goes on however much is sent.
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         for attempt in hooks.due() {
             under_way.spawn(make(attempt, Arc::clone(&transport)));
@@ -39,10 +43,12 @@ pub async fn run(hooks: Webhooks, transport: Arc<dyn Transport>, stop: impl Futu
                 None => has_alerts = false,
             },
             version = hooks.changed(seen) => seen = version,
-            () = sleep(wait) => wait_for(&hooks, |hooks| {
+            _ = tick.tick() => wait_for(&hooks, |hooks| {
                 hooks.take_alerts()?;
                 hooks.upkeep()
             }).await,
+            // Something is due.
+            () = sleep(wait) => {}
             Some(_ended) = under_way.join_next() => {}
         }
     }
