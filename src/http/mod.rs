@@ -222,11 +222,11 @@
 //! as a parameter. One by another generation's paths says its request.
 //!
 //! The stream has an event `history` (the last ten minutes, by seconds, as far as somebody has
-//! listened), `tables` (rules and who is nearest to them, who used the most in 24 hours,
-//! reservations, alerts, refusals) when they change, and `figures` each second. They are made once
-//! for all who listen, and by nobody where none does; tables as often as they take a hundredth of
-//! the time. 256 may listen to a project; one that is slow skips figures. A stream ends after 15
-//! minutes, and is asked for again. It needs the timer of tokio's runtime.
+//! listened), the tables `rules` (and who is nearest to them), `top` (who used the most in 24
+//! hours) and `recent` (reservations, alerts, refusals) when they change, and `figures` each
+//! second. They are made once for all who listen, and by nobody where none does; tables as often as
+//! they take a hundredth of the time. 256 may listen to a project; one that is slow skips figures.
+//! A stream ends after 15 minutes, and is asked for again. It needs the timer of tokio's runtime.
 //!
 //! `GET /metrics` has the answers by API, what the events add up to that
 //! [usage](crate::handles::Usage) is kept of, how the store is, and for 100 rules their limit and

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::sampler::hour_of;
 use crate::alerts::{Alert, AlertQuery};
 use crate::keys::{KeyQuery, KeyUse};
-use crate::refusals::{RefusalPage, RefusalQuery, RefusedAttempt};
+use crate::refusals::{RefusalPage, RefusalQuery};
 use crate::reservations::{ReservationQuery, ReservationState, ReservationStatus};
 use crate::usage::{BreakdownRow, UsageQuery};
 use crate::{Amount, Engine, Rule, Timestamp};
@@ -17,12 +17,12 @@ use crate::{Amount, Engine, Rule, Timestamp};
 /// How many rules are told of, and how many keys of each.
 const MAX_RULES: usize = 100;
 const MAX_KEYS: u32 = 5;
-/// How many values of a dimension are told of: those with the most tokens, and those with the
-/// highest cost.
+/// How many values of a dimension are told of: those with the most events, of the others those with
+/// the most tokens, and of the rest those with the highest cost.
 const MAX_VALUES: usize = 10;
-/// How many reservations and alerts, and how many refused calls.
+/// How many reservations and alerts, and how many keys that were refused.
 const MAX_ITEMS: usize = 20;
-const MAX_REFUSALS: u32 = 20;
+const MAX_REFUSED: u32 = 20;
 /// Dimensions by which teams are told apart, the first that events have.
 const TEAMS: [&str; 2] = ["team_id", "team"];
 /// How far back the most used values are summed.
@@ -30,7 +30,7 @@ const HOURS: u32 = 24;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What came within a second.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Point {
     pub(super) at: Timestamp,
     /// Events that were recorded.
@@ -100,8 +100,6 @@ pub(super) struct Recent {
     alerts: Vec<Alert>,
     /// Which keys were refused the most in this hour and the one before.
     refused: Option<RefusalPage>,
-    /// The newest refused calls that are kept.
-    refused_calls: Vec<RefusedAttempt>,
 }
 
 /// A rule, and the keys that have used the most of it.
@@ -161,16 +159,12 @@ impl Recent {
         let open = ReservationQuery::new().state(ReservationState::Held);
         let alerts = engine.alerts().list(&AlertQuery::new().limit(MAX_ITEMS)).alerts;
         let (since, until) = (hour_of(now).saturating_sub(HOUR), hour_of(now).saturating_add(HOUR));
-        let refusals = RefusalQuery::new().limit(MAX_REFUSALS);
+        let refusals = RefusalQuery::new().limit(MAX_REFUSED).between(since, until);
         Self {
             open_reservations: engine.reservations().count(&open),
             reservations: engine.reservations().list(&open.limit(MAX_ITEMS)),
             alerts: alerts.iter().map(|alert| Alert::clone(alert)).collect(),
-            refused: engine.refusals().counts(&refusals.clone().between(since, until)).ok(),
-            refused_calls: engine
-                .refusals()
-                .list(&refusals)
-                .map_or_else(|_| Vec::new(), |it| it.items),
+            refused: engine.refusals().counts(&refusals).ok(),
         }
     }
 }
@@ -185,12 +179,12 @@ impl RuleTable {
     }
 }
 
-/// The values of a dimension with the most tokens, and those with the highest cost; none of an
-/// engine that records nothing.
+/// The most used values of a dimension, by each figure; none of an engine that records nothing.
 fn most_used(engine: &Engine, range: &UsageQuery, dimension: &str) -> Vec<Used> {
     let Ok(by) = engine.usage().breakdown(range, dimension) else { return Vec::new() };
     let mut rows = by.rows;
-    let mut found: Vec<BreakdownRow> = Vec::new();
+    // Those with the most events stand first.
+    let mut found: Vec<BreakdownRow> = rows.drain(..rows.len().min(MAX_VALUES)).collect();
     rows.sort_by_key(|row| Reverse(row.totals.total_tokens));
     found.extend(rows.drain(..rows.len().min(MAX_VALUES)));
     rows.sort_by_key(|row| Reverse(row.totals.total_cost_cents));

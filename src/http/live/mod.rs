@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use self::frame::{Point, event};
 use self::sampler::Sampler;
 use super::access::Need;
 use super::call::{Answer, Call, Project};
@@ -38,7 +39,7 @@ const MOST: usize = 256;
 #[derive(Debug)]
 struct Shown {
     /// The points of before, for who has just come.
-    history: Bytes,
+    history: Vec<Point>,
     /// What is made less often.
     tables: [Table; 3],
     /// The figures of a second.
@@ -185,10 +186,10 @@ impl Listener {
             return shown.figures.clone();
         }
         let sent = self.sent.replace(versions);
-        let history = sent.is_none().then_some(&shown.history);
+        let history = sent.is_none().then(|| event("history", &shown.history));
         let sent = sent.unwrap_or_default();
         let other = shown.tables.iter().zip(sent).filter(|(table, sent)| table.version != *sent);
-        let parts = history.into_iter().chain(other.map(|(table, _)| &table.bytes));
+        let parts = history.iter().chain(other.map(|(table, _)| &table.bytes));
         let parts: Vec<&[u8]> = parts.chain([&shown.figures]).map(|part| &part[..]).collect();
         parts.concat().into()
     }

@@ -83,7 +83,7 @@ impl Sampler {
         let now = engine.now();
         let since = self.last.map_or_else(|| hour_of(now), |last| last.since);
         let counts = Counts::of(engine, since);
-        let history = event("history", &self.points);
+        let history = self.points.iter().copied().collect();
         let point = self.last.and_then(|last| last.until(counts, now));
         self.last = Some(counts);
         if let Some(point) = point {

@@ -140,6 +140,24 @@ fn a_second_says_what_came_in_it_and_the_tables_who_it_was() {
 }
 
 #[test]
+fn who_calls_the_most_is_told_of_however_little_it_uses() {
+    run(async {
+        let app = app();
+        for number in 0..25 {
+            call(&app, &format!("cust_{number}"));
+        }
+        for _ in 0..2 {
+            let event = Event::new("busy", "call").input_tokens(1);
+            assert!(app.engine.track(&event).expect("a good event").is_allowed());
+        }
+        let mut one = Listener::open(&app, READ).await.expect("it may");
+        let top = one.named("top").await;
+        let used = json!({"value": "busy", "events": 2, "tokens": 2, "costCents": 0});
+        assert_eq!(top["customers"][0], used);
+    });
+}
+
+#[test]
 fn a_stream_ends_and_is_bounded_and_needs_a_key_that_reads() {
     run(async {
         let app = app();
