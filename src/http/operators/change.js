@@ -23,6 +23,7 @@ function wantedSet() {
 }
 
 async function previewChange() {
+  const asked = changing;
   const place = $("change-preview");
   say($("change-problem"), "");
   if (!$("change-form").reportValidity()) return;
@@ -31,13 +32,17 @@ async function previewChange() {
   const day = new Date(Date.now() - 86400000).toISOString();
   try {
     const report = await ask("POST", "/sync", { rules, preview: true });
+    // Another rule may have been opened meanwhile.
+    if (asked !== changing) return;
     const shown = [make("h3", {}, "What would change"), syncList(report)];
     const head = make("h3", {}, "On the last day's calls");
     place.replaceChildren(...shown, head, make("p", { class: "hint" }, "Trying it\u2026"));
     const calls = { startDate: day };
     const whatIf = await ask("POST", "/simulate", { rules, missing: "keep", calls, keys: 3 });
+    if (asked !== changing) return;
     place.replaceChildren(...shown, head, ...effect(whatIf));
   } catch (problem) {
+    if (asked !== changing) return;
     place.replaceChildren();
     say($("change-problem"), problem.message);
   }
@@ -69,13 +74,14 @@ function effect(report) {
 }
 
 async function applyChange() {
-  const { rule } = changing;
+  const asked = changing;
+  const { rule } = asked;
   const note = new URLSearchParams({ note: $("change-note").value });
   const limitValue = Number($("change-limit").value);
   $("change-apply").disabled = true;
   try {
     await ask("PATCH", `/rules/${encodeURIComponent(rule.id)}?${note}`, { limitValue });
-    $("change").close();
+    if (asked === changing) $("change").close();
     await showChanges();
   } catch (problem) {
     say($("change-problem"), problem.message);

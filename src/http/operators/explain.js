@@ -31,11 +31,11 @@ function typedEvent() {
 }
 
 function explained({ decision, rules, leftOut }) {
-  const refusing = rules.filter((rule) => rule.outcome === "applies" && rule.exceeded);
+  const refusing = rules.filter((rule) => isExceeded(rule) && isHard(rule.id));
   const names = refusing.map((rule) => rule.name).join(" and ");
   const because = names ? `Refused by ${names}` : "Refused";
   const verdict = decision.allowed === false
-    ? make("p", { id: "verdict", class: "bad" }, because + waitOf(decision))
+    ? make("p", { id: "verdict", class: "bad" }, because)
     : make("p", { id: "verdict", class: "good" }, "Let in");
   const groups = [
     ["Rules that apply", rules.filter((rule) => rule.outcome === "applies")],
@@ -49,15 +49,19 @@ function explained({ decision, rules, leftOut }) {
   return [verdict, ...lists];
 }
 
-function waitOf(decision) {
-  const wait = decision.retryAfter;
-  if (wait === null || wait === undefined) return "";
-  return typeof wait === "number" ? `; it passes in ${whole.format(wait)} s` : "";
+function isExceeded(rule) {
+  return rule.outcome === "applies" && rule.exceeded;
+}
+
+/** Whether a rule refuses: of the others it is said, too, that they are exceeded. */
+function isHard(id) {
+  const known = rulesById.get(id);
+  return (known ? ruleOf(known).rule.enforcement ?? "hard" : "hard") === "hard";
 }
 
 function ruleItem(rule) {
   const item = make("li", {}, make("span", {}, rule.name), make("small", {}, whyOf(rule)));
-  if (rule.outcome === "applies" && rule.exceeded) item.firstChild.className = "bad";
+  if (isExceeded(rule)) item.firstChild.className = "bad";
   return item;
 }
 
@@ -84,7 +88,6 @@ function whyOf(rule) {
     case "replaced":
       return `replaced by ${rule.by} of the policy ${rule.policy}`;
     case "outOfTime":
-    case "out_of_time":
       return "its time has not begun, or is over";
     default:
       return "turned off";

@@ -62,8 +62,7 @@ async function refusedSeries(query) {
 function drawHistory(series, range, figure) {
   const classes = series.map((one, nth) => one.rest ? "p6" : one.refused ? "p1" : CLASSES[nth]);
   const starts = series[0]?.values.map(([start]) => start) ?? [];
-  const format = range === "month" ? (text) => dateOf(text).split(",")[0]
-    : (text) => timeOf(text).slice(0, 5);
+  const format = range === "month" ? dayOf : (text) => timeOf(text).slice(0, 5);
   const bars = starts.map((start, place) => {
     const parts = series.map((one) => one.values[place][1]);
     const said = series.map((one, nth) => `${one.name} ${number(parts[nth])}`).join(", ");

@@ -10,6 +10,7 @@ function showDoor(why = "") {
   stop = null;
   key.drop();
   points = [];
+  $("change").close();
   $("inside").hidden = true;
   $("leave").hidden = true;
   $("door").hidden = false;
@@ -83,7 +84,11 @@ on("door-form", "submit", () => {
   $("key").value = "";
   enter();
 });
-on("leave", "click", () => showDoor());
+on("leave", "click", () => {
+  key.drop();
+  // What was shown is gone with the key.
+  location.reload();
+});
 on("history-form", "submit", showHistory);
 on("explain-form", "submit", explain);
 on("change-form", "submit", applyChange);

@@ -66,6 +66,13 @@ function dateOf(text) {
   return date.format(new Date(text));
 }
 
+const day = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZone: "UTC" });
+
+/** The day of UTC that begins: days are summed up by these. */
+function dayOf(text) {
+  return day.format(new Date(text));
+}
+
 /** The values of a rule's key, or who is meant where there are none. */
 function keyText(key) {
   const pairs = Array.isArray(key) ? key : Object.entries(key ?? {});
@@ -78,11 +85,12 @@ const METRICS = {
   total_cost_cents: "cents",
 };
 
-/** In which time a rule limits something. */
-function timeText(time) {
-  if (typeof time !== "string") return JSON.stringify(time);
+/** In which time a rule limits something: in a window, or in so many periods. */
+function timeText(time, every = 1) {
+  if (every > 1) return `in ${every} ${time}s`;
   const words = { concurrent: "at once", all_time: "in all", hour: "an hour", "": "" };
-  return words[time] ?? (/^[a-z]+$/.test(time) ? `a ${time}` : `in ${time}`);
+  if (words[time] !== undefined) return words[time];
+  return /^[a-z]+$/.test(time) ? `a ${time}` : `in ${time.replace("rolling:", "any ")}`;
 }
 
 /** What a rule is: its kind, what stands in it, and what it limits in words. */
@@ -91,11 +99,10 @@ function ruleOf(entry) {
   const rule = entry[kind];
   const metric = rule.metric ?? "total_events";
   const unit = METRICS[metric] ?? (typeof metric === "string" ? metric : "units");
-  const time = rule.window ?? rule.period ?? "";
-  const every = timeText(time);
-  const limit = rule.limitValue === null || rule.limitValue === undefined
-    ? "no limit"
-    : `${number(rule.limitValue)} ${unit}`;
+  const every = timeText(rule.window ?? rule.period ?? "", rule.every);
+  const limit = rule.limitValue !== null && rule.limitValue !== undefined
+    ? `${number(rule.limitValue)} ${unit}`
+    : rule.balance ? `the balance ${rule.balance}` : "no limit";
   const per = (rule.per ?? []).join(", ");
   const filters = Object.entries(rule.dimensionFilters ?? {});
   const where = filters.map(([name, value]) => {

@@ -51,6 +51,8 @@ async fn all(around: &Around, browser: &Browser) -> Result<(), Failed> {
     println!("a refusal is seen and explained: ok");
     changes(&server, browser).await?;
     println!("a limit is changed and the next call obeys: ok");
+    rules(&server, browser).await?;
+    println!("rules of all kinds are said as they are: ok");
     names(&server, browser).await?;
     println!("names that are HTML stay text: ok");
     rights(&server, browser).await?;
@@ -124,6 +126,35 @@ async fn changes(server: &Server, browser: &Browser) -> Result<(), Failed> {
         (&log["data"][0]["note"], &log["data"][0]["what"]),
         (&json!(HTML), &json!("updated"))
     );
+    Ok(())
+}
+
+async fn rules(server: &Server, browser: &Browser) -> Result<(), Failed> {
+    let soft = json!({"id": "qta_soft", "name": "Soft", "metric": "total_tokens",
+        "limitValue": 1, "period": "rolling:30d", "per": ["customer_id"], "enforcement": "soft"});
+    let free = json!({"id": "qta_free", "name": "Free", "metric": "total_events",
+        "limitValue": null, "period": "day", "every": 2});
+    for quota in [soft, free] {
+        let (status, _) = server.send("POST", "/engine/v1/rules", json!({"quota": quota}))?;
+        assert_eq!(status, 201);
+    }
+    assert_eq!(server.send("POST", "/v1/track", call("bob", 7))?.0, 201);
+    let row = |id: &str, cell: u8| format!("#rules tr[data-key={id}] > :nth-child({cell})");
+    browser.wait(&row("qta_soft", 2), "in any 30d").await?;
+    browser.wait(&row("qta_free", 2), "no limitin 2 days").await?;
+    // A rule without a limit is not full of what it counts.
+    browser.wait(&row("qta_free", 4), " used").await?;
+    let used =
+        "return document.querySelector(\"#rules tr[data-key=qta_free]\").cells[3].textContent";
+    let used = browser.run(used).await?;
+    assert!(!used.as_str().ok_or("a text")?.contains('%'), "{used}");
+    // A soft rule is exceeded and refuses nobody.
+    browser.fill("#explain-customer", "bob").await?;
+    browser.fill("#explain-input", "400000").await?;
+    browser.click("#explain-form button").await?;
+    browser.wait("#verdict", "Refused by").await?;
+    let said = browser.run("return document.getElementById('verdict').textContent").await?;
+    assert_eq!(said, json!("Refused by Tokens a day"));
     Ok(())
 }
 
