@@ -6,6 +6,7 @@ mod door;
 mod engine;
 mod figures;
 mod first;
+mod hour;
 mod keys;
 mod openapi;
 mod replay;
