@@ -12,6 +12,7 @@ mod operations;
 mod program;
 mod upkeep;
 mod webhooks;
+mod webhooks_kill;
 
 use program::{Answer, Folder, Server, run, text};
 

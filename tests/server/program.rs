@@ -117,6 +117,12 @@ impl Server {
         assert!(sent.expect("kill runs").success());
     }
 
+    /// Kills it at once, and waits until it is dead.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it is killed");
+        self.child.wait().expect("it is dead");
+    }
+
     pub(crate) fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("it ends")
     }
