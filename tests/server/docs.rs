@@ -49,11 +49,21 @@ fn is_like(text: &str, pattern: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// Runs a line as a shell would that has the program and its key.
-fn run(folder: &Folder, command: &str) -> String {
+/// Whether what was said is what is shown, line by line.
+fn is_shown(said: &str, shown: &str) -> bool {
+    let lines = said.trim_end_matches('\n').split('\n');
+    let shown = shown.trim_end_matches('\n').split('\n');
+    lines.clone().count() == shown.clone().count()
+        && lines.zip(shown).all(|(line, pattern)| is_like(line, pattern))
+}
+
+/// Runs a line as a shell would that has the program and its key: that of the file, or the one that
+/// a server has made for itself.
+fn run(folder: &Folder, command: &str, fresh: Option<&str>) -> String {
     let path = Path::new(program().get_program()).parent().expect("a folder").to_owned();
     let path = format!("{}:{}", text(&path), std::env::var("PATH").expect("a path"));
     let key = "[ -f new-key ] && export LIMITRY_KEY=$(sed -n 's/^key //p' new-key)";
+    let key = fresh.map_or_else(|| key.to_owned(), |fresh| format!("export LIMITRY_KEY={fresh}"));
     let output = Command::new("sh")
         .args(["-c", &format!("exec 2>&1\n{key}\n{command}")])
         .env("PATH", path)
@@ -63,7 +73,7 @@ fn run(folder: &Folder, command: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Starts the server of a command.
+/// Starts the server of a command, whose key is that of the file, or printed.
 fn serve(folder: &Folder, command: &str) -> Server {
     let command = command.trim_end_matches('&').trim();
     let arguments: Vec<String> = command
@@ -75,34 +85,35 @@ fn serve(folder: &Folder, command: &str) -> Server {
         })
         .collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    Server::start(&arguments, Some("the file has it"))
+    let key = arguments.contains(&"--keys").then_some("the file has it");
+    Server::start(&arguments, key)
 }
 
 fn check(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
     let document = std::fs::read_to_string(path).expect("a document");
     let (folder, mut server) = (Folder::new(name), None::<Server>);
-    let mut count = 0;
+    let (mut count, mut fresh) = (0, None);
     for Shown { command, output } in shown(&document) {
         count += 1;
         let file = command.strip_prefix("cat ").filter(|file| !folder.path(file).exists());
         if let Some(file) = file {
             folder.write(file, &output);
         } else if command.starts_with("limitry serve ") {
-            server = Some(serve(&folder, command));
-            assert_eq!(output, format!("listening on http://{ADDRESS}\n"));
+            let started = serve(&folder, command);
+            let said = started.said.replace(&started.address, ADDRESS);
+            assert!(is_shown(&said, &output), "{name}: $ {command}\n{said}\nis shown as\n{output}");
+            fresh = (!command.contains("--keys")).then(|| started.key.clone());
+            server = Some(started);
         } else if command == "kill %1" {
             let server = server.take().expect("it runs");
             server.signal("TERM");
             assert!(server.wait().success());
         } else if !command.starts_with("export ") {
             let address = server.as_ref().map_or(ADDRESS, |server| &server.address);
-            let said = run(&folder, &command.replace(ADDRESS, address)).replace(address, ADDRESS);
-            let lines = said.trim_end_matches('\n').split('\n');
-            let expected = output.trim_end_matches('\n').split('\n');
-            let is_shown = lines.clone().count() == expected.clone().count()
-                && lines.zip(expected).all(|(line, pattern)| is_like(line, pattern));
-            assert!(is_shown, "{name}: $ {command}\n{said}\nis shown as\n{output}");
+            let command = command.replace(ADDRESS, address);
+            let said = run(&folder, &command, fresh.as_deref()).replace(address, ADDRESS);
+            assert!(is_shown(&said, &output), "{name}: $ {command}\n{said}\nis shown as\n{output}");
         }
     }
     assert!(count > 3, "{name} has commands");

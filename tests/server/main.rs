@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
+mod container;
 mod docs;
 mod live;
 mod operations;

@@ -41,6 +41,8 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) address: String,
     pub(crate) key: String,
+    /// What it has said until it listens.
+    pub(crate) said: String,
     log: BufReader<ChildStderr>,
     _out: BufReader<ChildStdout>,
 }
@@ -62,14 +64,21 @@ impl Server {
     pub(crate) fn start(arguments: &[&str], key: Option<&str>) -> Self {
         let mut command = program();
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
+        Self::of(command, key)
+    }
+
+    /// The same by a command that serves.
+    pub(crate) fn of(mut command: Command, key: Option<&str>) -> Self {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         let log = BufReader::new(child.stderr.take().expect("piped"));
         let (mut address, mut key) = (None, key.map(str::to_owned));
+        let mut said = String::new();
         while address.is_none() {
             let mut line = String::new();
             assert_ne!(out.read_line(&mut line).expect("it is read"), 0, "it has ended");
+            said.push_str(&line);
             if let Some(fresh) = line.trim().strip_prefix("key ").filter(|it| it.starts_with("lm_"))
             {
                 key.get_or_insert_with(|| fresh.to_owned());
@@ -77,7 +86,7 @@ impl Server {
             address = line.trim().strip_prefix("listening on http://").map(str::to_owned);
         }
         let (address, key) = (address.expect("it was said"), key.expect("it was said"));
-        Self { child, address, key, log, _out: out }
+        Self { child, address, key, said, log, _out: out }
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
