@@ -2,8 +2,8 @@
 //!
 //! [`Webhooks::open`] gives an engine endpoints, each a URL with a secret. Every
 //! [alert](crate::alerts::Alert) becomes a delivery for each endpoint that is sent its type, in the
-//! shape of the endpoint's [generation](Generation). What is due is sent by whoever asks for it: the
-//! program does, and so does an application that spawns `limitry::webhooks::run` (feature
+//! shape of the endpoint's [generation](Generation). What is due is sent by whoever asks for it:
+//! the program does, and so does an application that spawns `limitry::webhooks::run` (feature
 //! `webhook-client`) or makes the requests itself:
 //!
 //! ```

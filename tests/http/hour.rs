@@ -286,6 +286,8 @@ fn an_hour_of_traffic_leaves_memory_flat_and_counts_exact() {
                 served.call(call, expected);
                 served.clock.advance(step);
             }
+            // As a server does now and then.
+            served.hooks.upkeep().expect("no store");
         });
         // What is asked is answered by other threads: what they allocate is not counted here.
         served.ask(&tally);
