@@ -70,8 +70,8 @@
 //!
 //! - The `dimensions` of an event are its model, its provider and properties that are strings; its
 //!   `properties` are [attached](crate::Event::attach), and are no dimensions.
-//! - A limit is a quota whose metric is the meter, hard for who tracks. One of a customer filters
-//!   it, any other is per customer; a check without a customer asks about all customers together.
+//! - A limit is a quota whose metric is the meter, per customer, hard for who tracks. One of a
+//!   customer filters it; a check without a customer asks about all customers together.
 //!   Of limits with the same meter, period and filters a customer's own stands in the place of the
 //!   one for all: they are rules of one [policy](crate::Quota::policy). A second one for the same
 //!   is of none, and judges beside them.

@@ -65,10 +65,10 @@ impl KeyQuery {
 pub struct KeyUse {
     /// The key.
     pub key: RuleKey,
-    /// What is used, without what is held: in the period of now, in the window that ends now, or
-    /// missing in the bucket.
+    /// What is used of a quota in the period of now, without what is held. Of a rate limit what was
+    /// taken in the window that ends now, or is missing in the bucket: with what reservations took.
     pub used: Amount,
-    /// How much open reservations hold of it.
+    /// How much open reservations hold of it, of a rate limit also of what they took before.
     pub held: Amount,
     /// How much of what is used of a quota was [adjusted](crate::handles::Rules::adjust).
     pub adjusted: Amount,

@@ -181,6 +181,22 @@ pub(super) struct RecordedEvent {
     #[schema(required = false)]
     values: BTreeMap<String, Amount>,
     created_at: Timestamp,
+    /// What it counts as since somebody corrected it; what is above stays as it was recorded.
+    #[schema(required = false)]
+    correction: Correction,
+}
+
+/// That a recorded event was voided, or amended.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(in crate::http) struct Correction {
+    event_id: EventId,
+    /// Who corrected it, and why.
+    reason: String,
+    at: Timestamp,
+    /// The event as it is from then on; null where it was voided.
+    #[schema(required)]
+    amended: Option<EventBody>,
 }
 
 /// A page of events, the newest first.

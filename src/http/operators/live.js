@@ -110,20 +110,19 @@ function showRule(row, one) {
   if (change.firstChild) change.firstChild.setAttribute("aria-label", `Change ${rule.name}`);
   const [first, ...others] = one.keys;
   say(nearest, first ? keyText(first.key) : "nobody");
-  const taken = first ? Number(first.used) + Number(first.held) : 0;
+  // What reservations took of a rate limit is used of it.
+  const taken = (key) => Number(key.used) + (one.rule.rateLimit ? 0 : Number(key.held));
   // A rule without a limit is never full.
   const most = Number(first?.limit ?? rule.limitValue ?? Infinity);
   const left = Number(first?.remaining ?? 0);
   // What is left of a bucket is what counts: it fills while it is used.
-  const gone = left > 0 ? most - left : taken;
+  const gone = left > 0 ? most - left : first ? taken(first) : 0;
   const share = most > 0 ? gone / most : gone > 0 ? 1 : 0;
   const room = first && first.remaining !== null ? `, ${number(left)} left` : "";
   const percent = most < Infinity ? `${Math.floor(share * 100)} %: ` : "";
   say(used.firstChild, first ? `${percent}${number(gone)} used${room}` : "nothing");
   setMeter(used.lastChild, share);
-  const rest = others.slice(0, 3).map((one) => {
-    return `${keyText(one.key)} ${number(Number(one.used) + Number(one.held))}`;
-  });
+  const rest = others.slice(0, 3).map((key) => `${keyText(key.key)} ${number(taken(key))}`);
   say(next, rest.join(", "));
 }
 

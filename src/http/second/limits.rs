@@ -1,8 +1,8 @@
 //! Limits: quotas on meters.
 //!
-//! A limit for all customers is a quota per customer, and one of a customer filters it. Limits that
-//! differ in their customer alone are of one policy, so that a customer's own stands in the place
-//! of the one for all.
+//! A limit is a quota per customer, so that its periods are the customer's; one of a customer
+//! filters it. Limits that differ in their customer alone are of one policy, so that a customer's
+//! own stands in the place of the one for all.
 
 use std::collections::BTreeMap;
 
@@ -226,9 +226,10 @@ pub(super) async fn add(call: Call) -> Answer {
     quota.dimension_filters = given.dimension_filters.clone().unwrap_or_default();
     quota.alert_thresholds = given.thresholds()?.unwrap_or_default();
     quota.project_id = Some(project.id.to_string());
+    let quota = quota.per(CUSTOMER);
     let mut quota = match given.customer_id.flatten() {
         Some(customer) => quota.filter(CUSTOMER, customer).priority(1),
-        None => quota.per(CUSTOMER),
+        None => quota,
     };
     let (of, changes) = (project.id.clone(), project.changes());
     let add = move |engine: &Engine| {
@@ -287,8 +288,7 @@ fn change(engine: &Engine, mut limit: Limit, given: Given) -> Result<QuotaUpdate
     }
     if let Some(customer) = given.customer_id.filter(|customer| *customer != limit.customer) {
         let mut per = limit.quota.per.clone();
-        per.retain(|key| key != CUSTOMER);
-        if customer.is_none() {
+        if !per.iter().any(|key| key == CUSTOMER) {
             per.push(CUSTOMER.to_owned());
         }
         update.per = Some(per);

@@ -105,8 +105,12 @@ fn refused(
 impl Uses {
     fn of(limit: &Limit, one: &KeyUse) -> Option<Self> {
         let (_, id) = one.key.iter().next()?;
-        let used = one.used.saturating_add(one.held);
         let counts = &limit.says.counts;
+        let used = match counts.window {
+            // What reservations took of a rate limit is used of it.
+            LimitWindow::Minute if !counts.rolling => one.used,
+            _ => one.used.saturating_add(one.held),
+        };
         let remaining = match counts.window {
             LimitWindow::Total => one.limit?.saturating_sub(used),
             _ => one.remaining?,

@@ -20,7 +20,7 @@ fn ask(app: &App, method: &str, path: &str, body: Value) -> Answer {
     app.send(KEY, method, &format!("/engine/v1{path}"), body)
 }
 
-fn get(app: &App, path: &str) -> Value {
+pub(crate) fn get(app: &App, path: &str) -> Value {
     ask(app, "GET", path, Value::Null).ok(200)
 }
 

@@ -158,6 +158,25 @@ fn periods_are_cut_by_the_customers_zone_and_billing_cycle() {
 }
 
 #[test]
+fn a_customers_own_limit_goes_by_its_billing_cycle_too() {
+    let app = App::new();
+    let limit = |customer: Value| {
+        let body = json!({"name": "l", "meterId": "mtr_total_events", "limitValue": 9,
+            "period": "month", "customerId": customer});
+        post(&app, "/limits", body).ok(201)
+    };
+    let all = limit(Value::Null);
+    post(&app, "/customers", json!({"externalId": "c", "billingCycleStart": "2024-01-20"})).ok(201);
+    assert_eq!(reset(&app, "c"), unix("2024-01-20T00:00:00Z"));
+    let own = limit(json!("c"));
+    assert_eq!(reset(&app, "c"), unix("2024-01-20T00:00:00Z"));
+    delete(&app, &format!("/limits/{}", own["id"].as_str().expect("a text")));
+    let path = format!("/limits/{}", all["id"].as_str().expect("a text"));
+    put(&app, &path, json!({"customerId": "c"})).ok(200);
+    assert_eq!(reset(&app, "c"), unix("2024-01-20T00:00:00Z"));
+}
+
+#[test]
 fn another_zone_moves_the_day_of_an_instant() {
     let app = App::new();
     limit(&app, "month");

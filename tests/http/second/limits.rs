@@ -65,7 +65,7 @@ fn a_limit_is_made_changed_and_removed() {
     put(&app, &path, change).is(200, due.clone());
     let quota = app.engine.rules().get::<Quota>(&id).expect("it is one");
     assert_eq!((quota.metric, quota.period), (Metric::TotalTokens, Period::Year));
-    assert_eq!((quota.per.len(), quota.dimension_filters.len()), (0, 2));
+    assert_eq!((quota.per.len(), quota.dimension_filters.len()), (1, 2));
     due["customerId"] = Value::Null;
     put(&app, &path, json!({"customerId": null})).is(200, due.clone());
     put(&app, &path, json!({})).is(200, due);

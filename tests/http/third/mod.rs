@@ -10,6 +10,8 @@ mod usage;
 
 use serde_json::{Value, json};
 
+pub(crate) use self::random::number;
+
 use crate::app::App;
 
 /// Makes a limit, and returns it.

@@ -82,6 +82,21 @@ fn who_uses_a_limit_now_is_told_the_most_first() {
 }
 
 #[test]
+fn what_is_held_of_a_minute_is_told_once() {
+    let app = App::new();
+    let made = limit(&app, json!({"subject": {"kind": "user"}, "amount": 10, "window": "minute"}));
+    check(&app, "a", json!({"cost": 2}));
+    check(&app, "a", json!({"cost": 3, "mode": "reserve"}));
+    let path = format!("/v1/usage/subjects?limitId={}", id(&made));
+    let uses = app.third("GET", &path, Value::Null).ok(200);
+    let one = &uses["items"][0];
+    assert_eq!((&one["used"], &one["remaining"]), (&json!(5), &json!(5)), "{one}");
+    let keys = crate::engine::get(&app, &format!("/rules/{}/keys", id(&made)));
+    let one = &keys["items"][0];
+    assert_eq!((&one["used"], &one["held"], &one["remaining"]), (&json!(5), &json!(3), &json!(5)));
+}
+
+#[test]
 fn a_series_has_every_bucket() {
     let app = App::new();
     let made =
