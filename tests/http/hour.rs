@@ -34,8 +34,6 @@ const START: &str = "2024-01-31T23:45:00Z";
 const CUSTOMERS: u64 = 40;
 const TEAMS: u64 = 4;
 const MODELS: [&str; 3] = ["gpt-4o", "o3", "claude"];
-/// When all that has a bound is at it: what is kept for minutes, and the last hour's counters.
-const WARM_MINUTES: u64 = 20;
 /// What the engine's costs say of a key that was refused in an hour, which is known for a month.
 const REFUSED_KEY_BYTES: i64 = 130;
 /// Of the limit: 100 is reached where a call takes exactly what is left.
@@ -296,7 +294,8 @@ fn an_hour_of_traffic_leaves_memory_flat_and_counts_exact() {
         kept.push(bytes - keys * REFUSED_KEY_BYTES);
     }
     let most = |minutes: &[i64]| minutes.iter().copied().max().expect("some minutes");
-    let warm = usize::try_from(WARM_MINUTES).expect("it is small");
+    // After a third all that has a bound is at it.
+    let warm = kept.len() / 3;
     let (before, after) = (most(&kept[warm..2 * warm]), most(&kept[2 * warm..]));
     println!("{} let in, {:?} refused", tally.admitted, tally.refused);
     println!("{} alerts, {before} bytes, then {after}", tally.alerts);

@@ -15,6 +15,8 @@ use crate::load::{Case, Failure};
 
 const CUSTOMERS: usize = 1_000;
 const KEY: &str = "lm_0123456789abcdef0123456789abcdef";
+const LISTEN: &str = "GET /engine/v1/stream HTTP/1.1\r\nhost: localhost\r\n\
+    authorization: Bearer lm_0123456789abcdef0123456789abcdef\r\n\r\n";
 /// A limit that nobody reaches: what is refused costs less.
 const LIMIT: u64 = 1_000_000_000_000;
 
@@ -24,11 +26,20 @@ pub(crate) fn cases() -> Result<Vec<Case>, Failure> {
         let answer = answer.clone();
         async move { bare(&body, answer) }
     };
-    let case = |name, app| Case { name, app, status: 201, request };
+    let case = |name, app| Case { name, app, status: 201, request, listeners: (0, "") };
     Ok(vec![
         case("bare handler", Router::new().route("/v1/track", post(bare))),
         case("limitry", api()?),
     ])
+}
+
+/// The API while nobody listens to its stream, while one does, and while a hundred do.
+pub(crate) fn listened_to() -> Result<Vec<Case>, Failure> {
+    let cases = [("nobody listens", 0), ("one listens", 1), ("100 listen", 100)];
+    let case = |(name, count)| {
+        Ok(Case { name, app: api()?, status: 201, request, listeners: (count, LISTEN) })
+    };
+    cases.into_iter().map(case).collect()
 }
 
 /// An engine with four rules behind the product's API.

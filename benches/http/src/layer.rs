@@ -24,7 +24,7 @@ pub(crate) fn cases() -> Result<Vec<Case>, Failure> {
     let mut shown = GovernorConfigBuilder::default();
     let shown = shown.per_nanosecond(1).burst_size(LIMIT).use_headers().finish();
     let shown = Arc::new(shown.ok_or("a good configuration")?);
-    let case = |name, app| Case { name, app, status: 200, request };
+    let case = |name, app| Case { name, app, status: 200, request, listeners: (0, "") };
     Ok(vec![
         case("bare handler", hello()),
         case("limitry, nothing recorded", hello().layer(limits(false)?)),

@@ -2,10 +2,10 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::routing::get;
+use rustix::time::ClockId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
@@ -22,6 +22,8 @@ pub(crate) struct Case {
     pub(crate) status: u16,
     /// The request of a number.
     pub(crate) request: fn(usize) -> String,
+    /// How many listen to a stream meanwhile, each by this request.
+    pub(crate) listeners: (usize, &'static str),
 }
 
 /// What a round found.
@@ -30,7 +32,7 @@ pub(crate) struct Measured {
     pub(crate) rate: f64,
     /// Microseconds that one in a hundred requests took longer than.
     pub(crate) p99: f64,
-    /// Nanoseconds of the server's CPU time for each request.
+    /// Nanoseconds of CPU time for each request, of all threads but the one that asks.
     pub(crate) cpu: f64,
 }
 
@@ -39,16 +41,13 @@ pub(crate) struct Server {
     address: SocketAddr,
     status: u16,
     request: fn(usize) -> String,
+    listeners: (usize, &'static str),
 }
 
 impl Server {
-    /// Serves on a thread of its own, and beside the case what CPU time that has taken.
+    /// Serves on a thread of its own.
     pub(crate) fn start(case: Case) -> Result<Self, Failure> {
-        let cpu = || async {
-            let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-            (i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)).to_string()
-        };
-        let app = case.app.route("/cpu", get(cpu));
+        let app = case.app;
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -59,7 +58,8 @@ impl Server {
                 axum::serve(TcpListener::from_std(listener)?, service).await
             })
         });
-        Ok(Self { address, status: case.status, request: case.request })
+        let Case { status, request, listeners, .. } = case;
+        Ok(Self { address, status, request, listeners })
     }
 
     /// Sends so many requests on each connection, and says what that took.
@@ -70,9 +70,10 @@ impl Server {
             stream.set_nodelay(true)?;
             connections.push(stream);
         }
-        let mut aside = TcpStream::connect(self.address).await?;
-        let (before, start) = (cpu_of(&mut aside).await?, Instant::now());
+        let heard = self.listen().await?;
+        let (before, start) = (cpu(), Instant::now());
         let load = async move {
+            heard.into_iter().for_each(read_on);
             let tasks = connections.into_iter().enumerate().map(|(number, stream)| {
                 tokio::task::spawn_local(self.ask_on(stream, number * requests, requests))
             });
@@ -83,11 +84,41 @@ impl Server {
             Ok::<_, Failure>(micros)
         };
         let mut micros = LocalSet::new().run_until(load).await?;
-        let (took, after) = (start.elapsed(), cpu_of(&mut aside).await?);
+        let (took, after) = (start.elapsed(), cpu());
         micros.sort_by(f64::total_cmp);
         let all = micros.len() as f64;
         let p99 = micros[micros.len() * 99 / 100];
         Ok(Measured { rate: all / took.as_secs_f64(), p99, cpu: (after - before) / all })
+    }
+
+    /// Streams that have begun: what each is sent first is sent.
+    async fn listen(self) -> Result<Vec<TcpStream>, Failure> {
+        let (count, request) = self.listeners;
+        let mut streams = Vec::new();
+        for _ in 0..count {
+            let mut stream = TcpStream::connect(self.address).await?;
+            stream.write_all(request.as_bytes()).await?;
+            let mut buffer = Vec::new();
+            while !buffer.windows(15).any(|bytes| bytes == b"event: figures\n") {
+                if stream.read_buf(&mut buffer).await? == 0 {
+                    return Err(String::from_utf8_lossy(&buffer).into());
+                }
+            }
+            streams.push(stream);
+        }
+        Ok(streams)
+    }
+
+    /// What listeners cost where nobody calls: the share of a CPU over so many seconds.
+    pub(crate) async fn idle(self, seconds: u64) -> Result<f64, Failure> {
+        let heard = self.listen().await?;
+        let (before, start) = (cpu(), Instant::now());
+        let wait = async move {
+            heard.into_iter().for_each(read_on);
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+        };
+        LocalSet::new().run_until(wait).await;
+        Ok((cpu() - before) / start.elapsed().as_nanos() as f64)
     }
 
     /// The microseconds that each request took.
@@ -112,10 +143,21 @@ impl Server {
     }
 }
 
-async fn cpu_of(stream: &mut TcpStream) -> Result<f64, Failure> {
-    let mut buffer = Vec::new();
-    let head = ask(stream, "GET /cpu HTTP/1.1\r\nhost: localhost\r\n\r\n", &mut buffer).await?;
-    Ok(str::from_utf8(&buffer[head..])?.parse()?)
+/// Reads what comes, until the set of tasks that this one is in is dropped.
+fn read_on(mut stream: TcpStream) {
+    tokio::task::spawn_local(async move {
+        let mut buffer = vec![0; 65_536];
+        while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+    });
+}
+
+/// Nanoseconds of CPU time of all threads but this one, on which all that asks and listens runs.
+fn cpu() -> f64 {
+    let of = |clock| {
+        let time = rustix::time::clock_gettime(clock);
+        time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+    };
+    of(ClockId::ProcessCPUTime) - of(ClockId::ThreadCPUTime)
 }
 
 /// Sends one request, and reads its whole answer into the buffer: how long the answer's head is.

@@ -1,24 +1,29 @@
 //! limitry over HTTP beside handlers without it: requests a second, latencies, and CPU time.
 //!
-//! `cargo run --release -p limitry-http-bench [-- --quick] [layer] [api]`
+//! `cargo run --release -p limitry-http-bench [-- --quick] [layer] [api] [stream]`
 //!
 //! - `layer`: the tower layer on an empty handler, beside that handler and beside `tower_governor`
 //!   with one rule.
 //! - `api`: `POST /v1/track` of the product's API with four rules, recording on, by 1 000
 //!   customers, beside a handler that parses the same body and answers one of the same size.
+//! - `stream`: the same of the API while nobody listens to the page's stream, while one does, and
+//!   while a hundred do; and what they cost where nobody calls. Wanted: one costs a loaded server
+//!   at most 1 % of its rate, a hundred at most 5 %.
 //!
 //! Each server has a thread with a runtime of its own; one other thread sends requests over
 //! loopback, on as many connections as [`load::CONNECTIONS`], each when the last one is answered.
 //! The cases take turns, so that a busy machine is busy for all. Of each the median of its rounds
 //! is shown, and its ratio to the first one's: requests a second, the latency that one in a hundred
-//! requests exceeds, and the CPU time that the server's thread took for one, which says more where
-//! others use the machine, too.
+//! requests exceeds, and the CPU time that all threads but the asking one took for a request, which
+//! says more where others use the machine, too.
 
 mod api;
 mod layer;
 mod load;
 
 use load::{Case, Failure, Measured, Server};
+
+const NAMES: [&str; 3] = ["layer", "api", "stream"];
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,8 +34,8 @@ fn main() -> Result<(), Failure> {
         [option] if *option == "--quick" => true,
         _ => return Err(format!("{options:?}: --quick is the only option").into()),
     };
-    if let Some(name) = names.iter().find(|name| !["layer", "api"].contains(&name.as_str())) {
-        return Err(format!("{name}: must be layer or api").into());
+    if let Some(name) = names.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        return Err(format!("{name}: must be one of {NAMES:?}").into());
     }
     let is_asked = |name: &str| names.is_empty() || names.iter().any(|it| *it == name);
     if is_asked("layer") {
@@ -41,6 +46,25 @@ fn main() -> Result<(), Failure> {
         let (rounds, requests) = if quick { (3, 50) } else { (15, 1_000) };
         show("POST /v1/track, four rules", api::cases()?, rounds, requests)?;
     }
+    if is_asked("stream") {
+        // Some seconds a round: figures are made once a second.
+        let (rounds, requests, seconds) = if quick { (1, 50, 1) } else { (7, 5_000, 10) };
+        show("the same, with a stream", api::listened_to()?, rounds, requests)?;
+        show_idle(api::listened_to()?, seconds)?;
+    }
+    Ok(())
+}
+
+/// What listeners cost where nobody calls.
+fn show_idle(cases: Vec<Case>, seconds: u64) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    println!("{:<30} {:>11}", "nobody calls", "% of a CPU");
+    for case in cases {
+        let name = case.name;
+        let share = runtime.block_on(Server::start(case)?.idle(seconds))?;
+        println!("{name:<30} {:>11.3}", share * 100.0);
+    }
+    println!();
     Ok(())
 }
 
