@@ -42,6 +42,28 @@ pub(crate) fn path_of<'d>(document: &'d Value, path: &str) -> Option<(&'d str, &
     best.map(|(_, template, item)| (&**template, item))
 }
 
+/// The operations of a document that a table of methods and paths lacks; all of its paths are taken
+/// for those of the document that they are nearest to.
+pub(crate) fn lacking<'t>(
+    generation: usize,
+    table: impl IntoIterator<Item = (&'t str, &'t str)>,
+) -> BTreeSet<String> {
+    let document = document(generation);
+    let paths = document["paths"].as_object().expect("paths").iter();
+    let mut lacking: BTreeSet<String> = paths
+        .flat_map(|(path, item)| {
+            let methods = item.as_object().expect("an item").keys();
+            methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+        })
+        .collect();
+    for (method, path) in table {
+        if let Some((template, _)) = path_of(document, path) {
+            lacking.remove(&format!("{method} {template}"));
+        }
+    }
+    lacking
+}
+
 /// Compares an answer with what is said of its request.
 #[track_caller]
 pub(crate) fn check(key: &str, method: &str, path: &str, answer: &Answer) {

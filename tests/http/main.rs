@@ -8,6 +8,7 @@ mod figures;
 mod first;
 mod hour;
 mod keys;
+mod no_panic;
 mod one_model;
 mod openapi;
 mod replay;

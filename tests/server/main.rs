@@ -15,7 +15,7 @@ mod upkeep;
 mod webhooks;
 mod webhooks_kill;
 
-use program::{Answer, Folder, Server, run, text};
+use program::{Answer, Folder, Server, program, run, text};
 
 const CALL: &str = r#"{"customerId": "cust_123", "eventType": "model_call", "inputTokens": 150}"#;
 
@@ -41,6 +41,28 @@ fn is(found: &[(String, u64)], expected: &[(&str, u64)]) {
     let expected: Vec<_> =
         expected.iter().map(|(name, limit)| ((*name).to_owned(), *limit)).collect();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn keys_of_several_projects_are_told_of_and_not_served() {
+    let folder = Folder::new("projects");
+    let mut file = String::new();
+    for project in ["proj_a", "proj_b"] {
+        let made = program().args(["key", "new", "--project", project]).output().expect("it runs");
+        let made = String::from_utf8(made.stdout).expect("text");
+        // The first line is the key, the rest its lines of the file.
+        file.extend(made.split_inclusive('\n').skip(1));
+    }
+    let keys = folder.write("keys.toml", &file);
+    let store = folder.path("limitry.redb");
+    let mut serve = program();
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--keys"]).arg(keys);
+    let ended = serve.arg("--store").arg(&store).output().expect("it runs");
+    let said = String::from_utf8(ended.stderr).expect("text");
+    assert!(!ended.status.success(), "{said}");
+    assert!(said.contains("2 projects (proj_a, proj_b), and a server serves one"), "{said}");
+    // It said so before it made anything.
+    assert!(!store.exists());
 }
 
 #[test]

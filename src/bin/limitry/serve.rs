@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use limitry::config::EngineConfig;
-use limitry::http::{Figures, Options, router};
+use limitry::http::{ApiKeys, Figures, Options, router};
 use limitry::store::{Durability, Durable};
 use limitry::{Engine, EngineBuilder};
 use tokio::net::{TcpListener, TcpStream};
@@ -97,6 +97,7 @@ async fn serve(options: Serve) -> Result<(), Failure> {
         webhooks = config.webhooks;
     }
     let settings = Settings::of(&options, server);
+    let (known, project) = keys_of(&settings)?;
     let figures = Figures::new();
     let is_stored = settings.store.is_some() || engine.store.is_some();
     let (is_demo, store) = (options.demo, settings.store.as_deref());
@@ -122,15 +123,6 @@ async fn serve(options: Serve) -> Result<(), Failure> {
         }
         None => {}
     }
-    let known = match &settings.keys {
-        Some(path) => keys::read(path)?,
-        None => keys::print_fresh(&settings.project)?,
-    };
-    let project = match known.projects().as_slice() {
-        [] => settings.project.clone(),
-        [project] => (*project).to_owned(),
-        many => return Err(format!("keys of {} projects, and one is served", many.len()).into()),
-    };
     let mut api = Options::new(&*project, known).max_body_bytes(settings.bounds.max_body_bytes);
     if let Some(folder) = &settings.backups {
         std::fs::create_dir_all(folder).map_err(|why| format!("{}: {why}", folder.display()))?;
@@ -156,6 +148,30 @@ async fn serve(options: Serve) -> Result<(), Failure> {
     // Everything that was answered is in the store.
     tokio::task::spawn_blocking(move || engine.store().close()).await??;
     Ok(())
+}
+
+/// The keys, and the project that they open.
+fn keys_of(settings: &Settings) -> Result<(ApiKeys, String), Failure> {
+    let known = match &settings.keys {
+        Some(path) => keys::read(path)?,
+        None => keys::print_fresh(&settings.project)?,
+    };
+    let project = match known.projects().as_slice() {
+        [] => settings.project.clone(),
+        [project] => (*project).to_owned(),
+        many => return Err(several(many).into()),
+    };
+    Ok((known, project))
+}
+
+/// Why keys of several projects are not taken: a store is one project's, and so is a server.
+fn several(projects: &[&str]) -> String {
+    format!(
+        "the file of keys opens {} projects ({}), and a server serves one: give each project a \
+         server with a store, a file of keys and a --listen of its own",
+        projects.len(),
+        projects.join(", "),
+    )
 }
 
 /// The engine of the file, in the store of the argument where there is one.

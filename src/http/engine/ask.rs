@@ -1,5 +1,7 @@
 //! What the rules say of an event, and of what they have never seen.
 
+use std::collections::BTreeMap;
+
 use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,8 +10,9 @@ use super::rules::read;
 use crate::explain::{RuleExplanation, RuleOutcome};
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, json};
+use crate::http::first::schema::{QuotaStatus, RateLimitStatus};
 use crate::http::pages::{Asked, Page, first_of};
-use crate::{Decision, Engine, Event};
+use crate::{Amount, Condition, Decision, Engine, Event, Timestamp};
 
 /// How many rules an explanation tells of; where there are more, those that apply are among them.
 const MAX_EXPLAINED: usize = 1_000;
@@ -21,12 +24,78 @@ const MAX_NAMED: usize = 100;
 #[schema(as = Explanation)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Explained {
-    #[schema(value_type = Object)]
+    #[schema(value_type = Decided)]
     decision: Decision,
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<ExplainedRule>)]
     rules: Vec<RuleExplanation>,
     /// How many rules are not told of.
     left_out: usize,
+    /// The dimensions that are attributes of the customer, and that the event does not say itself.
+    #[schema(required = false)]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<String, String>,
+}
+
+/// Where an event's dimensions stand on the rules that match.
+#[derive(ToSchema)]
+#[schema(as = Decision, rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is a shape alone")]
+pub(super) struct Decided {
+    allowed: bool,
+    /// Which kind of rule refuses it.
+    #[schema(required = false)]
+    error: String,
+    rate_limits: Vec<RateLimitStatus>,
+    quotas: Vec<QuotaStatus>,
+}
+
+/// How a rule looks at an event. It has the fields that its outcome is about.
+#[derive(ToSchema)]
+#[schema(as = RuleExplanation, rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is a shape alone")]
+struct ExplainedRule {
+    id: String,
+    /// `rate limit` or `quota`.
+    kind: String,
+    name: String,
+    /// `applies`, `replaced`, `outOfTime`, `disabled` or `missed`.
+    outcome: String,
+    /// Of one that applies; null where it has none.
+    limit: Option<Amount>,
+    remaining: Option<Amount>,
+    /// What open reservations hold of it.
+    held: Option<Amount>,
+    /// What operators have added to the use.
+    adjusted: Option<Amount>,
+    /// The Unix second at which the figures start over.
+    reset: Option<i64>,
+    exceeded: Option<bool>,
+    /// Of one that another rule of its policy replaces.
+    policy: Option<String>,
+    /// The id of that rule.
+    by: Option<String>,
+    /// `priority`, `own_key`, `conditions` or `newest`: in what the two differ that decided.
+    because: Option<String>,
+    /// Of one that is out of time.
+    starts_at: Option<Timestamp>,
+    ends_at: Option<Timestamp>,
+    /// Of one that missed: the dimension by which it does.
+    dimension: Option<String>,
+    /// Null where any value would do.
+    wanted: Option<Condition>,
+    found: Option<String>,
+    /// What the event has there that is no text.
+    instead: Option<String>,
+}
+
+/// A dimension that rules ask for and no event has had.
+#[derive(ToSchema)]
+#[schema(as = UnseenDimension)]
+#[expect(dead_code, reason = "it is a shape alone")]
+pub(super) struct Unseen {
+    dimension: String,
+    /// The names of the rules, of at most 100.
+    rules: Vec<String>,
 }
 
 /// `POST /explain`: what an event would be answered, and what each rule has to do with it.
@@ -40,7 +109,8 @@ pub(super) async fn explain(call: Call) -> Answer {
             rules.sort_by_key(|rule| !matches!(rule.outcome, RuleOutcome::Applies { .. }));
             rules.truncate(MAX_EXPLAINED);
         }
-        json(StatusCode::OK, &Explained { decision: explanation.decision, rules, left_out })
+        let (decision, attributes) = (explanation.decision, explanation.attributes);
+        json(StatusCode::OK, &Explained { decision, rules, left_out, attributes })
     };
     project.ask(explain).await
 }

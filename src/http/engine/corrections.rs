@@ -9,6 +9,7 @@ use crate::events::{CorrectionQuery, EventId};
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, json};
 use crate::http::failure::Failure;
+use crate::http::first::schema::EventBody;
 use crate::http::pages::{Asked, Page};
 use crate::{Engine, Event};
 
@@ -27,7 +28,7 @@ pub(super) struct Voided {
 #[serde(deny_unknown_fields)]
 pub(super) struct Amended {
     /// The whole event, of the same customer.
-    #[schema(value_type = Object)]
+    #[schema(value_type = EventBody)]
     event: Event<'static>,
     /// Who does it, and why: at most 1 024 bytes.
     reason: String,

@@ -12,6 +12,7 @@ use super::call::{Answer, json};
 use super::changes::Change;
 use super::failure::{Detail, Failure, Reason};
 use super::first;
+use super::first::schema::{Correction, EventBody};
 use super::openapi::{About, PROBLEM, Param, any_whole, date, flag, text};
 use super::pages::Page;
 use super::routes::{Routes, Shape, delete, get, patch, post};
@@ -110,7 +111,7 @@ fn rule_routes(routes: Routes) -> Routes {
             get("/rules/{id}/keys", "listKeys", rules::keys)
                 .says("Lists who uses a rule, the most used first")
                 .asks(first::page())
-                .answers::<Fields>(StatusCode::OK, "A page of keys"),
+                .answers::<rules::KeysPage>(StatusCode::OK, "A page of keys"),
         )
         .with(
             post("/sync", "syncRules", rules::sync)
@@ -127,20 +128,20 @@ fn question_routes(routes: Routes) -> Routes {
         .with(
             post("/explain", "explain", ask::explain)
                 .says("Says what an event would be answered, and what each rule has to do with it")
-                .takes::<Fields>()
+                .takes::<EventBody>()
                 .answers::<ask::Explained>(StatusCode::OK, "The decision and the rules"),
         )
         .with(
             post("/standing", "getStanding", ask::standing)
                 .says("Says where an event stands on every rule; nothing is taken")
-                .takes::<Fields>()
-                .answers::<Fields>(StatusCode::OK, "Where it stands"),
+                .takes::<EventBody>()
+                .answers::<ask::Decided>(StatusCode::OK, "Where it stands"),
         )
         .with(
             get("/unseen-dimensions", "listUnseenDimensions", ask::unseen_dimensions)
                 .says("Lists the dimensions that rules ask for and no event has had")
                 .asks(first::page())
-                .answers::<Page<Fields>>(StatusCode::OK, "A page of them"),
+                .answers::<Page<ask::Unseen>>(StatusCode::OK, "A page of them"),
         )
         .with(
             post("/simulate", "simulate", simulate::simulate)
@@ -230,20 +231,20 @@ fn correction_routes(routes: Routes) -> Routes {
             post("/events/{id}/void", "voidEvent", corrections::void)
                 .says("Voids a recorded event: from then on it has never been")
                 .takes::<corrections::Voided>()
-                .answers::<Fields>(StatusCode::OK, "The correction"),
+                .answers::<Correction>(StatusCode::OK, "The correction"),
         )
         .with(
             post("/events/{id}/amend", "amendEvent", corrections::amend)
                 .says("Amends a recorded event: from then on it has been like this")
                 .takes::<corrections::Amended>()
-                .answers::<Fields>(StatusCode::OK, "The correction"),
+                .answers::<Correction>(StatusCode::OK, "The correction"),
         )
         .with(
             get("/corrections", "listCorrections", corrections::list)
                 .says("Lists the corrections, the newest first")
                 .asks([text("eventId", "Only those of an event")])
                 .asks(first::page())
-                .answers::<Page<Fields>>(StatusCode::OK, "A page of corrections"),
+                .answers::<Page<Correction>>(StatusCode::OK, "A page of corrections"),
         )
 }
 

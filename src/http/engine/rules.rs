@@ -1,5 +1,7 @@
 //! Rules: made, changed, compared with a list; who uses them.
 
+use std::collections::BTreeMap;
+
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -16,7 +18,7 @@ use crate::http::pages::{Asked, Place};
 use crate::keys::KeyQuery;
 use crate::rules::{QuotaUpdate, RateLimitUpdate, RuleUpdate, SyncOptions};
 use crate::wire::from_json;
-use crate::{Engine, Rule, RuleSet};
+use crate::{Amount, Engine, Rule, RuleSet};
 
 /// Reads a body that is an object; what is wrong with it is named by its path.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
@@ -209,4 +211,36 @@ async fn synced(project: &Project, wanted: Wanted, by: By) -> Answer {
         json(StatusCode::OK, &report)
     };
     project.ask(sync).await
+}
+
+/// A page of the keys of a rule.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is a shape alone")]
+pub(super) struct KeysPage {
+    rule_id: String,
+    items: Vec<KeyUse>,
+    /// Those together that found no room for counters of their own.
+    #[schema(required)]
+    shared: Option<KeyUse>,
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// Where a key stands on a rule.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is a shape alone")]
+struct KeyUse {
+    /// The dimensions that the rule is split by, and their values.
+    key: BTreeMap<String, String>,
+    used: Amount,
+    held: Amount,
+    adjusted: Amount,
+    #[schema(required)]
+    limit: Option<Amount>,
+    #[schema(required)]
+    remaining: Option<Amount>,
+    /// The Unix second at which the figures start over.
+    #[schema(required)]
+    reset: Option<i64>,
 }

@@ -12,7 +12,7 @@ use super::routes::{Routes, Shape, delete, get, post, put};
 mod checks;
 mod events;
 mod rules;
-mod schema;
+pub(super) mod schema;
 mod usage;
 
 /// What is said of it as a whole.

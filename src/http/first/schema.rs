@@ -17,7 +17,7 @@ use crate::{Amount, Condition, Metric, Period, Timestamp, Window};
 /// What a customer has done: an event.
 #[derive(ToSchema)]
 #[schema(as = Event, rename_all = "camelCase")]
-pub(super) struct EventBody {
+pub(in crate::http) struct EventBody {
     /// Whose act it is.
     #[schema(required, min_length = 1, max_length = 256)]
     customer_id: String,
@@ -95,7 +95,7 @@ pub(super) struct Refused {
 
 /// Where a rate limit stands.
 #[derive(ToSchema)]
-pub(super) struct RateLimitStatus {
+pub(in crate::http) struct RateLimitStatus {
     id: String,
     name: String,
     /// Such as `1h`.
@@ -115,7 +115,7 @@ pub(super) struct RateLimitStatus {
 
 /// Where a quota stands.
 #[derive(ToSchema)]
-pub(super) struct QuotaStatus {
+pub(in crate::http) struct QuotaStatus {
     id: String,
     name: String,
     metric: Metric,

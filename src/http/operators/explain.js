@@ -30,7 +30,7 @@ function typedEvent() {
   return event;
 }
 
-function explained({ decision, rules, leftOut }) {
+function explained({ decision, rules, leftOut, attributes }) {
   const refusing = rules.filter((rule) => isExceeded(rule) && isHard(rule.id));
   const names = refusing.map((rule) => rule.name).join(" and ");
   const because = names ? `Refused by ${names}` : "Refused";
@@ -45,6 +45,10 @@ function explained({ decision, rules, leftOut }) {
     return [make("h3", {}, title), make("ul", { class: "list" }, ...list.map(ruleItem))];
   });
   if (lists.length === 0) lists.push(make("p", {}, "No rule matches, and none nearly does."));
+  const known = Object.entries(attributes ?? {}).map(([key, value]) => `${key}=${value}`);
+  if (known.length > 0) {
+    lists.push(make("p", { class: "hint" }, `Known of the customer: ${known.join(", ")}`));
+  }
   if (leftOut > 0) lists.push(make("p", { class: "hint" }, `${leftOut} more are not shown`));
   return [verdict, ...lists];
 }

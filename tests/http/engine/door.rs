@@ -45,6 +45,16 @@ fn paths() -> Vec<(&'static str, &'static str, &'static str, Value)> {
         ("POST", "/events/res_none/void", "all", json!({"reason": "twice"})),
         ("POST", "/events/res_none/amend", "all", json!({"reason": "r", "event": event("c")})),
         ("GET", "/corrections", "read", nothing.clone()),
+        ("GET", "/webhook-endpoints", "read", nothing.clone()),
+        ("POST", "/webhook-endpoints", "all", json!({"url": "https://example.com/hooks"})),
+        ("GET", "/webhook-endpoints/res_none", "read", nothing.clone()),
+        ("DELETE", "/webhook-endpoints/res_none", "all", nothing.clone()),
+        ("POST", "/webhook-endpoints/res_none/enable", "all", nothing.clone()),
+        ("POST", "/webhook-endpoints/res_none/test", "all", nothing.clone()),
+        ("POST", "/webhook-endpoints/res_none/rotate", "all", nothing.clone()),
+        ("GET", "/webhook-endpoints/res_none/deliveries", "read", nothing.clone()),
+        ("POST", "/webhook-endpoints/res_none/deliveries/d/redeliver", "all", nothing.clone()),
+        ("GET", "/webhook-event-types", "read", nothing.clone()),
         ("GET", "/health", "read", nothing.clone()),
         ("POST", "/verify", "all", nothing.clone()),
         ("POST", "/backup", "all", nothing),
@@ -58,6 +68,10 @@ fn app() -> App {
 
 #[test]
 fn keys_of_every_generation_open_it_as_far_as_their_scope() {
+    let all = paths();
+    let all: Vec<_> = all.iter().map(|it| (it.0, format!("/engine/v1{}", it.1))).collect();
+    let table = all.iter().map(|(method, path)| (*method, &**path));
+    assert_eq!(crate::conform::lacking(4, table), Default::default());
     for (method, path, need, body) in paths() {
         let app = app();
         let path = format!("/engine/v1{path}");

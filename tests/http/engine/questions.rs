@@ -53,6 +53,35 @@ fn explain_and_standing_say_what_the_engine_says_and_take_nothing() {
 }
 
 #[test]
+fn every_outcome_is_explained_and_what_is_known_of_the_customer() {
+    let day = |name: &str| Quota::new(name, Metric::TotalEvents, 9, Period::Day);
+    let later: limitry::Timestamp = "2024-02-01T00:00:00Z".parse().expect("a time");
+    let builder = Engine::builder()
+        .quota(day("applies").per("customer_id"))
+        .quota(day("plan").per("customer_plan").policy("p").priority(1))
+        .quota(day("replaced").policy("p"))
+        .quota(day("later").starts_at(later))
+        .quota(day("off").enabled(false))
+        .quota(day("missed").filter("model", "o3"))
+        .rate_limit(RateLimit::new("Calls", 2, Window::Minute));
+    let app = App::with(builder);
+    let ann = limitry::Customer::new("ann").metadata("plan", "pro");
+    app.engine.customers().upsert(ann).expect("good");
+    let explained = post(&app, "/explain", event("ann"));
+    let rules = explained["rules"].as_array().expect("a list").iter();
+    let mut outcomes: Vec<_> = rules.map(|rule| rule["outcome"].as_str().expect("one")).collect();
+    outcomes.sort_unstable();
+    outcomes.dedup();
+    assert_eq!(outcomes, ["applies", "disabled", "missed", "outOfTime", "replaced"]);
+    assert_eq!(explained["attributes"], json!({"customer_plan": "pro"}));
+    let of_rust = app.engine.explain(&of("ann")).expect("a good event");
+    assert_eq!(explained["rules"], data(&of_rust.rules));
+    assert_eq!(explained["attributes"], data(&of_rust.attributes));
+    // Of who nothing is known.
+    assert_eq!(post(&app, "/explain", event("bob")).get("attributes"), None);
+}
+
+#[test]
 fn what_no_event_has_had_is_listed_by_name() {
     let mut builder = Engine::builder();
     for name in ["team_d", "team_a", "team_c", "team_b"] {
