@@ -117,7 +117,11 @@ impl CompiledRule {
             let missing = || problem(name, "", "must be there: the rule is split by it");
             let value = key.get(name).ok_or_else(missing)?;
             let asked = self.filter.iter().filter(|(of, _)| of == dimension);
-            let is_met = |(_, condition): &(_, Condition)| condition.is_met_by(Some(value));
+            let is_met = |(_, condition): &(_, Condition)| match condition {
+                // What must not be there counts by the value that is stated for it.
+                Condition::Absent => self.fallback() == Some(value),
+                asked => asked.is_met_by(Some(value)),
+            };
             match text_rule(value) {
                 Some(rule) => Err(problem(name, value, rule)),
                 None if !asked.clone().all(is_met) => {

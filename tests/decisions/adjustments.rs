@@ -17,10 +17,11 @@ use limitry::errors::AdjustError;
 use limitry::events::Recording;
 use limitry::explain::RuleOutcome;
 use limitry::keys::{Adjust, AdjustmentQuery, KeyQuery, RuleKey};
-use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate};
+use limitry::rules::{Algorithm, Enforcement, OnMissing, Overflow, QuotaUpdate, RateLimitUpdate};
 use limitry::usage::MeterQuery;
 use limitry::{
-    Amount, Engine, Event, Hold, Meter, Metric, Period, Quota, RateLimit, Reserved, Window,
+    Amount, Condition, Engine, Event, Hold, Meter, Metric, Period, Quota, RateLimit, Reserved,
+    Window,
 };
 
 const ANN: (&str, &str) = ("customer_id", "ann");
@@ -370,6 +371,23 @@ fn bad_input_is_an_error_and_changes_nothing() {
     }
     assert!(rules.adjustments(&AdjustmentQuery::new()).expect("a page").items.is_empty());
     assert_eq!(stands(&engine), amounts([0, 0, 0, 100]));
+}
+
+/// Found by the search of `model`: a key that only events without the dimension have.
+#[test]
+fn a_key_of_what_events_lack_is_adjusted() {
+    let (engine, _) = engine(|builder| {
+        let lacks = quota(Period::Day).filter("team", Condition::Absent).per("team");
+        builder.quota(lacks.on_missing(OnMissing::Value("none".into())))
+    });
+    assert!(track(&engine, &tokens(90)).is_allowed());
+    let none = [ANN, ("team", "none")];
+    engine.rules().adjust("q", none, -50, "a note").expect("good");
+    assert_eq!(stands(&engine), amounts([40, -50, 0, 60]));
+    engine.rules().reset("q", none).expect("good");
+    assert_eq!(stands(&engine), amounts([0, -90, 0, 100]));
+    let red = engine.rules().reset("q", [ANN, ("team", "red")]).expect_err("no key of it");
+    assert!(red.to_string().contains("filter does not let in"), "{red}");
 }
 
 #[test]

@@ -226,6 +226,7 @@ fn rate_figure(status: &RateLimitStatus<'_>) -> Figure {
         limit: whole(status.limit),
         used: None,
         held: milli(status.held),
+        adjusted: 0,
         remaining: milli(status.remaining),
         reset: Some(status.reset.unix_seconds()),
         exceeded: status.exceeded,
@@ -239,6 +240,7 @@ fn quota_figure(status: &QuotaStatus<'_>) -> Figure {
         limit: whole(status.limit),
         used: Some(milli(status.used)),
         held: milli(status.held),
+        adjusted: milli(status.adjusted),
         remaining: milli(status.remaining),
         reset: status.reset.map(Timestamp::unix_seconds),
         exceeded: status.exceeded,
@@ -429,7 +431,7 @@ pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError>
 /// The rules as one set.
 pub fn rule_set<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> RuleSet {
     let mut set = RuleSet::new();
-    for rule in rules {
+    for rule in rules.into_iter().filter(|rule| !rule.archived) {
         set = if rule.kind.is_rate() {
             set.rate_limit(rate_limit(rule))
         } else {

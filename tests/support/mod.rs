@@ -22,6 +22,7 @@ pub mod held;
 pub mod history;
 #[cfg(feature = "durable")]
 pub mod medium;
+mod operate;
 pub mod oracle;
 pub mod usage;
 

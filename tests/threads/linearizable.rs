@@ -427,6 +427,7 @@ fn tracked(limit: u64, used: u64, allowed: bool, id: &str) -> (Request, Response
         limit,
         used: Some(i128::from(used) * 1_000),
         held: 0,
+        adjusted: 0,
         remaining: i128::from(limit.saturating_sub(used)) * 1_000,
         reset: None,
         exceeded: !allowed,

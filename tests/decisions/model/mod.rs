@@ -7,6 +7,7 @@
 //! failure shrinks to the few steps that matter. The seed is fixed; `LIMITRY_SEED` and
 //! `LIMITRY_CASES` vary it, and seeds that once failed are kept in `model.proptest-regressions`.
 
+mod operators;
 pub(crate) mod steps;
 
 use self::steps::*;
@@ -29,7 +30,7 @@ use std::collections::BTreeMap;
 type Met = RefCell<BTreeMap<&'static str, u32>>;
 
 /// What every search of a thousand runs or more has to meet.
-const DUE: [&str; 35] = [
+const DUE: [&str; 40] = [
     "time of a rule",
     "allowed",
     "refused",
@@ -65,6 +66,11 @@ const DUE: [&str; 35] = [
     "a rule changed under a hold",
     "all granted",
     "granted",
+    "adjusted",
+    "reset",
+    "not adjusted",
+    "archived",
+    "restored",
 ];
 
 /// A run of both sides.
@@ -208,6 +214,7 @@ impl<'m> Run<'m> {
                 }
             }
             Step::Sync(change) => self.sync(change.as_ref())?,
+            Step::Operate(what) => self.operate(what)?,
         }
         self.same_time()
     }
@@ -370,11 +377,12 @@ impl<'m> Run<'m> {
     }
 
     fn sync(&mut self, change: Option<&(usize, Option<Edit>)>) -> Result<(), String> {
-        let mut list: Vec<Rule> = self.pair.oracle.rules().cloned().collect();
+        let active = self.pair.oracle.rules().filter(|rule| !rule.archived);
+        let mut list: Vec<Rule> = active.cloned().collect();
         let unchanged = list.len();
         let mut due = (0, 0);
         if let Some((which, edit)) = change
-            && let Some(old) = self.chosen_rule(*which)
+            && let Some(old) = chosen(&list, *which).cloned()
         {
             let place = list.iter().position(|rule| rule.id == old.id).expect("it was chosen");
             match edit {

@@ -1,5 +1,6 @@
 //! What is drawn: worlds of rules, and steps that run in them.
 
+use super::operators::{Operate, operate};
 use crate::support::START;
 use crate::support::oracle::{
     Asked, DAY, Enforce, HOUR, Kind, MILLISECOND, MINUTE, Measure, Missing, Nanos, PlainEvent,
@@ -65,6 +66,8 @@ pub(super) enum Step {
     Restart(u8),
     /// Reloads the rules as they are, with one changed, or dropped, or none.
     Sync(Option<(usize, Option<Edit>)>),
+    /// What operators do, beside changing rules.
+    Operate(Operate),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -484,5 +487,6 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Restart),
         1 => proptest::option::of((any::<usize>(), proptest::option::of(edit())))
             .prop_map(Step::Sync),
+        4 => operate().prop_map(Step::Operate),
     ]
 }

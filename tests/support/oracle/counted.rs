@@ -64,7 +64,7 @@ impl Entry {
         matches!(self, Self::Use { .. } | Self::CarriedOver { .. } | Self::Hold { .. })
     }
 
-    fn is_of(&self, reservation: usize) -> bool {
+    pub(super) fn is_of(&self, reservation: usize) -> bool {
         matches!(*self, Self::Hold { hold, .. } if hold == reservation)
     }
 
@@ -89,7 +89,7 @@ pub(super) struct Bucket {
     pub(super) lo: i128,
     pub(super) hi: i128,
     /// What committed use alone would have left it, while something is held.
-    alone: Option<(i128, i128)>,
+    pub(super) alone: Option<(i128, i128)>,
     /// What is held, by the reservation.
     open: BTreeMap<usize, Milli>,
 }
@@ -100,6 +100,8 @@ pub(super) struct CountedRule {
     pub(super) logs: BTreeMap<Vec<String>, Vec<Entry>>,
     /// What a rate limit that changed has kept of holds as use, by the reservation.
     pub(super) as_use: BTreeMap<(Vec<String>, usize), Milli>,
+    /// What was adjusted, which is in the logs, too.
+    pub(super) adjusted: BTreeMap<Vec<String>, Vec<Adjusted>>,
 }
 
 impl CountedRule {
@@ -178,7 +180,7 @@ impl CountedRule {
         self.sum(key, now, stamp, |entry| open.iter().any(|hold| entry.is_of(*hold)))
     }
 
-    fn sum(
+    pub(super) fn sum(
         &self,
         key: &[String],
         now: Nanos,
@@ -222,8 +224,8 @@ impl CountedRule {
         let mut kept: Vec<Entry> = Vec::new();
         for entry in self.log_at(key, now) {
             match entry {
-                Entry::Use { at, lo: amount @ ..0, .. } if is_window => {
-                    self.refund(&mut kept, key, at, -amount);
+                Entry::Use { at, lo: lo @ ..0, hi, .. } if is_window => {
+                    self.refund(&mut kept, key, at, Range::new(-hi, -lo));
                 }
                 Entry::End { at, hold, used, .. } => {
                     let lost = self.end(&mut kept, key, at, hold, used);
@@ -240,8 +242,9 @@ impl CountedRule {
     }
 
     /// Takes back the newest uses of a window, and nothing where there are none.
-    fn refund(&self, kept: &mut [Entry], key: &[String], now: Nanos, amount: Milli) {
-        let (mut sure, mut maybe, late) = (amount, amount, self.lateness(key, now));
+    fn refund(&self, kept: &mut [Entry], key: &[String], now: Nanos, amount: Range<Milli>) {
+        let (mut sure, mut maybe) = (amount.hi, amount.lo);
+        let late = self.lateness(key, now);
         let mut newest: Vec<&mut Entry> = kept.iter_mut().collect();
         newest.sort_by_key(|entry| self.counted_at(entry));
         for entry in newest.into_iter().rev() {

@@ -138,6 +138,8 @@ pub struct Rule {
     pub starts: Option<Nanos>,
     pub ends: Option<Nanos>,
     pub enabled: bool,
+    /// It matches nothing and stands in no list until it is restored.
+    pub archived: bool,
     /// How far below empty a record may take a bucket; without a bound where none is given.
     pub max_debt: Option<u64>,
     pub missing: Missing,
@@ -202,6 +204,7 @@ impl Rule {
             starts: None,
             ends: None,
             enabled: true,
+            archived: false,
             max_debt: None,
             missing: Missing::Skip,
         }
@@ -240,6 +243,10 @@ impl Rule {
     pub fn ends(mut self, at: Nanos) -> Self {
         self.ends = Some(at);
         self
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.enabled && !self.archived
     }
 
     /// The instant that says whether it judges: that of a quota is the event's.
@@ -480,6 +487,8 @@ pub struct Figure {
     /// Quotas only.
     pub used: Option<Milli>,
     pub held: Milli,
+    /// How much of what is used was adjusted; quotas only.
+    pub adjusted: Milli,
     pub remaining: Milli,
     pub reset: Option<i64>,
     pub exceeded: bool,

@@ -13,12 +13,15 @@
 mod counted;
 mod data;
 mod holds;
+mod operated;
 pub mod values;
 
 pub use self::counted::period;
 use self::counted::*;
 pub use self::data::*;
 pub use self::holds::Reservation;
+use self::operated::Adjusted;
+pub use self::operated::{AdjustAnswer, PlainAdjust, PlainAdjusted};
 use std::collections::BTreeMap;
 
 /// How far ahead of now an event may be stamped.
@@ -84,6 +87,10 @@ pub struct Oracle {
     reservations: Vec<Reservation>,
     /// Whether the engine records events at all.
     records: bool,
+    /// How many adjustments were made.
+    adjustments: u64,
+    /// Those with an idempotency key.
+    once: BTreeMap<String, (PlainAdjust, PlainAdjusted)>,
 }
 
 impl Oracle {
@@ -100,6 +107,8 @@ impl Oracle {
             recorded: Vec::new(),
             reservations: Vec::new(),
             records: true,
+            adjustments: 0,
+            once: BTreeMap::new(),
         }
     }
 
@@ -166,8 +175,8 @@ impl Oracle {
 
     pub fn add(&mut self, rule: Rule) {
         self.read_clock();
-        let (logs, as_use) = (BTreeMap::new(), BTreeMap::new());
-        self.rules.push(CountedRule { rule, logs, as_use });
+        let (logs, as_use, adjusted) = Default::default();
+        self.rules.push(CountedRule { rule, logs, as_use, adjusted });
     }
 
     pub fn remove(&mut self, id: &str) {
@@ -185,6 +194,7 @@ impl Oracle {
         if old.measure != rule.measure || old.per != rule.per {
             self.rules[at].logs.clear();
             self.rules[at].as_use.clear();
+            self.rules[at].adjusted.clear();
         } else if old.kind.family() != rule.kind.family() {
             if old.kind.is_rate() {
                 self.rules[at].forget_holds(now);
@@ -514,6 +524,10 @@ impl Oracle {
                 return complain("used", format!("{expected:?}"));
             }
         }
+        let adjusted = counted.adjusted(&key, self.now, stamp);
+        if !adjusted.holds(figure.adjusted) {
+            return complain("adjusted", format!("{adjusted:?}"));
+        }
         let resets = counted.reset(&key, self.now, stamp);
         if !resets.iter().any(|range| match (range, figure.reset) {
             (None, None) => true,
@@ -676,7 +690,7 @@ impl Oracle {
             return rule.fixes(&rule.per);
         }
         let others = self.rules.iter().map(|counted| &counted.rule);
-        let mut rivals = others.filter(|other| other.enabled && other.policy == rule.policy);
+        let mut rivals = others.filter(|other| other.is_on() && other.policy == rule.policy);
         rivals.any(|rival| !rival.per.is_empty() && rule.fixes(&rival.per))
     }
 
@@ -751,7 +765,7 @@ impl Oracle {
 
 impl Rule {
     fn matches(&self, plain: &PlainEvent) -> bool {
-        self.enabled
+        self.is_on()
             && self.filter.iter().all(|(key, asked)| match asked {
                 Asked::Absent => plain.dimension(key).is_none(),
                 asked => asked.is_met(self.value(plain, key)),
@@ -779,7 +793,7 @@ impl Rule {
         };
         let wanted = self.filter.iter().filter(|(_, asked)| *asked != Asked::Absent);
         let mut named = wanted.map(|(key, _)| key).chain(&self.per);
-        self.enabled
+        self.is_on()
             && self.filter.iter().all(may_match)
             && named.any(|key| plain.dimension(key).is_none())
     }
