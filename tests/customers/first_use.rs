@@ -274,3 +274,35 @@ fn what_makes_no_sense_is_an_error_and_the_data_come_back() {
     let Rule::Quota(quota) = rule else { panic!("a quota") };
     assert!(quota.period_at(date(START), Tz::UTC).is_none());
 }
+
+/// Found by the search of `decisions::model`: what was never counted was given back, and what would
+/// pass uncounted was told to wait for ever.
+#[test]
+fn what_is_dated_before_a_period_is_neither_held_nor_given_back() {
+    let clock = clock();
+    let engine = builder(&clock).build().expect("an engine");
+    let event = |tokens| Event::new("acme", "call").total_tokens(tokens);
+    assert!(engine.track(&event(5)).expect("good").is_allowed());
+    let stands = |engine: &Engine| {
+        let standing = engine.standing(&event(1)).expect("good");
+        let quota = standing.quotas().next().expect("it matches");
+        (quota.used.to_string(), quota.held.to_string())
+    };
+    let now = engine.now().unix_seconds();
+    let before = event(7).timestamp(Timestamp::new(now - 1, 0));
+    let Reserved::Held(held) = engine.reserve(&before, Hold::default()).expect("good") else {
+        panic!("it is of no period")
+    };
+    assert_eq!(stands(&engine), ("5".into(), "0".into()));
+    held.release().expect("it is open");
+    assert_eq!(stands(&engine), ("5".into(), "0".into()));
+    // More than the limit, but of its own time: in the next period it is dated before that.
+    let large = event(LIMIT + 1).timestamp(Timestamp::new(now, 0));
+    let wait = Duration::from_secs(LENGTH.unsigned_abs());
+    assert_eq!(engine.track(&large).expect("good").retry_after(), Some(RetryAfter::After(wait)));
+    clock.advance(wait - Duration::from_nanos(1));
+    assert!(!engine.track(&large).expect("good").is_allowed());
+    clock.advance(Duration::from_nanos(1));
+    assert!(engine.track(&large).expect("good").is_allowed());
+    assert_eq!(stands(&engine), ("0".into(), "0".into()));
+}

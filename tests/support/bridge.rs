@@ -1,9 +1,9 @@
 //! The bridge between the oracle's plain data and the crate, and the two side by side.
 
 use super::oracle::{
-    Answer, Asked, Committed, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Missing, Nanos,
-    Oracle, PlainDecision, PlainEvent, PlainReserved, PlainStanding, PlainStatus, Prop, Rule,
-    SECOND, Span, State, Verdict, Wait,
+    Answer, Asked, Committed, DAY, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Missing,
+    Nanos, Oracle, PlainDecision, PlainEvent, PlainReserved, PlainStanding, PlainStatus, Prop,
+    Rule, SECOND, Span, State, Verdict, Wait,
 };
 use super::{START, date, duration, engine, goes_straight, nanos};
 use chrono::NaiveDate;
@@ -39,6 +39,9 @@ pub fn quota_period(kind: Kind) -> Period {
         Kind::Calendar(Span::Year) => Period::Year,
         Kind::Calendar(Span::AllTime) => Period::AllTime,
         Kind::Rolling { window } => Period::rolling(duration(window)),
+        Kind::FirstUse { length } if length % (7 * DAY) == 0 => Period::Week,
+        Kind::FirstUse { length } if length % DAY == 0 => Period::Day,
+        Kind::FirstUse { .. } => Period::Hour,
         Kind::Slots => Period::Concurrent,
         rate => panic!("{rate:?} is no quota"),
     }
@@ -54,8 +57,17 @@ fn cut(kind: Kind) -> (Option<TimeZone>, Option<NaiveDate>, Option<u32>) {
         Kind::Calendar(Span::KolkataWeek) => (Some(Tz::Asia__Kolkata.into()), date(1, 4), None),
         Kind::Calendar(Span::MonthFrom31) => (None, date(5, 31), None),
         Kind::Calendar(Span::Quarter) => (None, None, Some(3)),
+        Kind::FirstUse { length } => {
+            let unit = [7 * DAY, DAY, HOUR].into_iter().find(|unit| length % unit == 0);
+            let every = length / unit.expect("whole hours");
+            (None, None, Some(u32::try_from(every).expect("a few")))
+        }
         _ => (None, None, None),
     }
+}
+
+fn runs_from_first_use(kind: Kind) -> Option<bool> {
+    matches!(kind, Kind::FirstUse { .. }).then_some(true)
 }
 
 pub fn metric(measure: &Measure) -> Metric {
@@ -146,6 +158,7 @@ pub fn quota(rule: &Rule) -> Quota {
         quota = quota.policy(policy.as_str()).priority(rule.priority);
     }
     (quota.time_zone, quota.anchor, quota.every) = cut(rule.kind);
+    quota.first_use = runs_from_first_use(rule.kind);
     (quota.starts_at, quota.ends_at) = (rule.starts.map(date), rule.ends.map(date));
     quota.on_missing(on_missing(&rule.missing))
 }
@@ -411,6 +424,7 @@ pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError>
             let (zone, anchor, every) = cut(new.kind);
             update = update.period(quota_period(new.kind)).time_zone(zone);
             update = update.anchor(anchor).every(every);
+            update = update.first_use(runs_from_first_use(new.kind));
         }
         if old.enforce != new.enforce {
             update = update.enforcement(enforcement(new.enforce));

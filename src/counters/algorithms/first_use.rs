@@ -91,11 +91,26 @@ impl Algorithm for FirstUse {
         state.period.resets()
     }
 
+    /// In the period of now where there is room, in the next one where the cost is no more than
+    /// the limit, and at last, with a timestamp of its own, before the period of then.
     fn passes_at(&self, state: &PeriodUse, refusal: &Refusal<'_>) -> Option<Moment> {
         let Refusal { cost, at, from, timeline, .. } = *refusal;
-        let end = || from.max(timeline.start_of_second(state.period.end()));
-        let passes = || if self.fits(state, cost, at) { from } else { end() };
-        (cost.units <= self.limit).then(passes)
+        let (second, period) = (timeline.second(from), state.period);
+        let is_before = at.explicit && at.second < self.period(period.start, second).start;
+        let is_now = second < period.end();
+        if is_before || cost.units <= 0 || is_now && self.fits(state, cost, at) {
+            return Some(from);
+        }
+        let after = |end| from.max(timeline.start_of_second(end));
+        if cost.units <= self.limit {
+            return Some(after(period.end()));
+        }
+        let last = || self.period(period.start, at.second.max(period.start));
+        at.explicit.then(|| after(last().end()))
+    }
+
+    fn leaves_out(&self, state: &PeriodUse, at: &At) -> bool {
+        Self::is_before(state, at)
     }
 
     fn period(state: &PeriodUse) -> Option<Bounds> {

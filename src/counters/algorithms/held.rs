@@ -204,6 +204,11 @@ impl Policy {
         with_policy!(self, A(_) => A::HOLDS)
     }
 
+    /// Whether the event counts in what was read at all, so that it can be held.
+    pub(in crate::counters) fn counts_in(&self, reading: &Reading, at: &At) -> bool {
+        with_policy!(self, A(algorithm) => !algorithm.leaves_out(&reading.state::<A>(), at))
+    }
+
     /// Whether what was taken then is among what the counter uses now. All that is held counts as
     /// held in a rate limit, in which it was taken at its instant.
     pub(in crate::counters) fn holds_count(&self, taken: Moment, at: &At) -> bool {
@@ -268,6 +273,9 @@ impl Policy {
                 return None;
             }
             let before = algorithm.read(*cell, at);
+            if algorithm.leaves_out(&before, at) {
+                return None;
+            }
             let mut state = before;
             let fits = !cost.counts || algorithm.charge_if_fits(&mut state, cost, at);
             *reading = Reading::of::<A>(&state);

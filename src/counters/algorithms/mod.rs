@@ -230,6 +230,11 @@ pub(super) trait Algorithm: Sized {
     /// judged, and what happened is counted.
     const HOLDS: bool = true;
 
+    /// Whether the event is of no period that the state is of: nothing is counted, nor held.
+    fn leaves_out(&self, _state: &Self::State, _at: &At) -> bool {
+        false
+    }
+
     /// When what is taken now counts, as [`give_back`](Self::give_back) is told it: takes that
     /// count alike have the same.
     fn taken_at(&self, _at: &At) -> Moment {

@@ -36,6 +36,7 @@ impl Run<'_> {
                 });
                 // A rolling quota begins anew a nanosecond after all that came before.
                 self.pair.advance(1);
+                self.same_time()?;
                 self.stands(of)
             }
             Operate::Archive(which) => {

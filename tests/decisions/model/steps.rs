@@ -163,7 +163,10 @@ impl Edit {
                     Kind::Bucket { burst, .. } => Kind::Bucket { window, burst },
                     Kind::Fixed { .. } => Kind::Fixed { window },
                     Kind::Sliding { .. } => Kind::Sliding { window },
-                    Kind::Rolling { .. } | Kind::Calendar(_) | Kind::Slots => return None,
+                    Kind::Rolling { .. }
+                    | Kind::Calendar(_)
+                    | Kind::FirstUse { .. }
+                    | Kind::Slots => return None,
                 };
             }
             (Self::Algorithm(to), kind) => {
@@ -179,7 +182,9 @@ impl Edit {
                     _ => Kind::Sliding { window },
                 };
             }
-            (Self::Span(to), Kind::Rolling { .. } | Kind::Calendar(_)) => new.kind = *to,
+            (Self::Span(to), Kind::Rolling { .. } | Kind::Calendar(_) | Kind::FirstUse { .. }) => {
+                new.kind = *to
+            }
             (Self::Span(_) | Self::Burst(_), _) => return None,
         }
         Some(new)
@@ -204,6 +209,8 @@ pub(super) fn quota_kind() -> impl Strategy<Value = Kind> {
         3 => select(Span::ALL.to_vec()).prop_map(Kind::Calendar),
         1 => select(vec![HOUR, DAY, 10 * MINUTE, 3 * DAY + 1])
             .prop_map(|window| Kind::Rolling { window }),
+        1 => select(vec![HOUR, 3 * HOUR, DAY, 14 * DAY])
+            .prop_map(|length| Kind::FirstUse { length }),
     ]
 }
 

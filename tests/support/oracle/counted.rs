@@ -68,7 +68,7 @@ impl Entry {
         matches!(*self, Self::Hold { hold, .. } if hold == reservation)
     }
 
-    fn at(&self) -> Nanos {
+    pub(super) fn at(&self) -> Nanos {
         match *self {
             Self::Terms { at, .. }
             | Self::Use { at, .. }
@@ -191,7 +191,7 @@ impl CountedRule {
         let (mut least, mut most) = (0, 0);
         for mut entry in self.kept(key, now) {
             let (at, own) = (self.counted_at(&entry), self.dated(&entry));
-            let is_wanted = wanted(&entry);
+            let (is_wanted, entry_of) = (wanted(&entry), entry.clone());
             let Some((&mut lo, &mut hi)) = entry.amount().filter(|_| is_wanted) else { continue };
             let (sure, maybe) = match self.rule.kind {
                 Kind::Fixed { window } => {
@@ -206,6 +206,10 @@ impl CountedRule {
                 Kind::Calendar(span) => {
                     let same = period(span, own).0 == period(span, stamp).0;
                     (same, same)
+                }
+                Kind::FirstUse { .. } => {
+                    let counts = self.counts_since_first(key, &entry_of, now);
+                    (counts, counts)
                 }
                 Kind::Slots => (true, true),
                 Kind::Bucket { .. } => unreachable!("its history is replayed"),
@@ -305,7 +309,7 @@ impl CountedRule {
     }
 
     /// The date of a use.
-    fn dated(&self, entry: &Entry) -> Nanos {
+    pub(super) fn dated(&self, entry: &Entry) -> Nanos {
         match *entry {
             Entry::Use { stamp, .. } | Entry::Hold { stamp, .. } => stamp,
             _ => entry.at(),
@@ -374,6 +378,9 @@ impl CountedRule {
             let missing = if best_case { bucket.lo } else { bucket.hi };
             return missing + amount * bucket.window <= bucket.capacity * bucket.window;
         }
+        if self.is_before_period(key, now, stamp) {
+            return true;
+        }
         if let Kind::Rolling { window } = self.rule.kind
             && stamp + window <= now
         {
@@ -416,6 +423,7 @@ impl CountedRule {
                     leaves.filter(|&at| at > instant).min()
                 }
                 Kind::Calendar(span) => period(span, instant).1,
+                Kind::FirstUse { length } => Some(self.first_start(key, instant, instant) + length),
                 Kind::Slots => None,
             };
             let expires = self.expiries(key, instant).min();
@@ -432,6 +440,9 @@ impl CountedRule {
 
     /// Whether less than nothing may be used of a quota, at an instant or later.
     pub(super) fn may_be_below_nothing(&self, key: &[String], instant: Nanos) -> bool {
+        if let Kind::FirstUse { .. } = self.rule.kind {
+            return self.used(key, instant, instant).lo < 0;
+        }
         self.log(key).iter().any(|entry| {
             let (Entry::Use { lo, .. } | Entry::CarriedOver { lo, .. }) = *entry else {
                 return false;
@@ -493,6 +504,7 @@ impl CountedRule {
                 Some(end) => one(end),
                 None => vec![None],
             },
+            Kind::FirstUse { length } => one(self.first_start(key, now, stamp) + length),
             Kind::Slots => vec![None],
             Kind::Sliding { window } | Kind::Rolling { window } => {
                 let unused = match self.rule.kind {
@@ -586,10 +598,14 @@ impl CountedRule {
             Kind::Rolling { window } => at + window > now,
             _ => true,
         };
+        log.extend(self.begun_anew(key, now, to));
         for (until, hold) in self.open(key) {
             let takes = self.log(key).iter().filter(|entry| entry.is_of(hold));
-            let (hi, counts) =
-                (self.taken_by(key, hold), takes.map(|it| self.dated(it)).all(counts));
+            let (hi, mut takes) = (self.taken_by(key, hold), takes);
+            let counts = match self.rule.kind {
+                Kind::FirstUse { .. } => takes.all(|it| self.counts_since_first(key, it, now)),
+                _ => takes.map(|it| self.dated(it)).all(counts),
+            };
             if counts {
                 log.push(Entry::Hold { at: now, stamp: now, hold, until, lo: hi, hi });
             }

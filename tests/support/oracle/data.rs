@@ -70,6 +70,10 @@ pub enum Kind {
         window: Nanos,
     },
     Calendar(Span),
+    /// Periods of whole seconds that begin with the first use of a key.
+    FirstUse {
+        length: Nanos,
+    },
     /// As many open reservations at once.
     Slots,
 }

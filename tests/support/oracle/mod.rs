@@ -12,6 +12,7 @@
 
 mod counted;
 mod data;
+mod first_use;
 mod holds;
 mod operated;
 pub mod values;
@@ -44,6 +45,7 @@ enum Verb {
     Reserve,
     Grow,
     Commit,
+    Adjust,
 }
 
 impl Verb {
@@ -609,6 +611,9 @@ impl Oracle {
                             let passes = passes.map_or(old, |at| at.min(old));
                             if fits(next) { next } else { passes }
                         }
+                        (Kind::FirstUse { .. }, Some(stamp)) => {
+                            counted.earliest_dated(&key, next, stamp, amount, best_case)
+                        }
                         (Kind::Calendar(span), Some(stamp)) if amount > 0 => {
                             let end = period(span, stamp).1;
                             // Only what is held and expires makes room in a period.
@@ -705,7 +710,7 @@ impl Oracle {
                 act.verb == Verb::Record && self.now - stamp >= window
             }
             Kind::Calendar(span) => self.too_late(span, stamp),
-            Kind::Rolling { .. } | Kind::Slots => false,
+            Kind::Rolling { .. } | Kind::Slots | Kind::FirstUse { .. } => false,
         };
         live.iter().copied().filter(over).collect()
     }

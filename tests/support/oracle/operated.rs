@@ -40,6 +40,7 @@ impl CountedRule {
             let counts = match self.rule.kind {
                 Kind::Calendar(span) => period(span, one.at).0 == period(span, stamp).0,
                 Kind::Rolling { window } => one.at + window > now,
+                Kind::FirstUse { .. } => one.at >= self.first_start(key, now, stamp),
                 _ => false,
             };
             match self.rule.kind {
@@ -127,7 +128,7 @@ impl Oracle {
         } else {
             let first = terms(&counted.rule, now);
             let log = counted.logs.entry(key.clone()).or_insert_with(|| vec![first]);
-            log.push(Entry::Use { at: now, stamp: now, lo, hi, verb: Verb::Record });
+            log.push(Entry::Use { at: now, stamp: now, lo, hi, verb: Verb::Adjust });
         }
         let one = Adjusted { at: now, is_reset, lo, hi };
         counted.adjusted.entry(key).or_default().push(one);

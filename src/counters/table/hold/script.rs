@@ -37,7 +37,8 @@ impl Script<'_, '_> {
     /// The counter of a charge, where the charge is noted as held.
     fn held_counter(&self, charge: &Charge) -> Option<&Counter> {
         let is_held = charge.is_written() && charge.row != NOWHERE && charge.cost().units > 0;
-        self.counter(charge).filter(|counter| is_held && counter.policy.holds())
+        let counter = self.counter(charge).filter(|counter| is_held && counter.policy.holds());
+        counter.filter(|counter| counter.policy.counts_in(&charge.reading, &self.at))
     }
 
     /// What the counters say without holds that get their first.
