@@ -21,6 +21,7 @@ use crate::support::{Dice, START, cases, clock, date, seed};
 
 const LIMIT: u64 = 20;
 const HOUR: i64 = 3_600;
+const DAY: Duration = Duration::from_secs(86_400);
 /// Two hours.
 const LENGTH: i64 = 2 * HOUR;
 const CUSTOMERS: [&str; 3] = ["acme", "globex", "initech"];
@@ -305,4 +306,33 @@ fn what_is_dated_before_a_period_is_neither_held_nor_given_back() {
     clock.advance(Duration::from_nanos(1));
     assert!(engine.track(&large).expect("good").is_allowed());
     assert_eq!(stands(&engine), ("0".into(), "0".into()));
+}
+
+/// Found by the search of `decisions::model`: what was held when the period changed stayed used for
+/// ever.
+#[test]
+fn what_is_held_goes_through_a_change_of_the_period() {
+    let day = || QuotaUpdate::new().period(Period::Day).every(1);
+    let changes = [day().first_use(None), day(), day().period(Period::rolling(DAY))];
+    for (number, change) in changes.into_iter().enumerate() {
+        let clock = clock();
+        let engine = builder(&clock).build().expect("an engine");
+        let event = Event::new("acme", "call").total_tokens(7);
+        let hold = Hold::lasting(Duration::from_secs(60));
+        let Reserved::Held(held) = engine.reserve(&event, hold).expect("good") else {
+            panic!("there is room")
+        };
+        let _ = held.into_id();
+        clock.advance(Duration::from_secs(1));
+        let change = if number == 2 { change.first_use(None).every(None) } else { change };
+        engine.rules().update("q_trial", change).expect("good");
+        let stands = |engine: &Engine| {
+            let standing = engine.standing(&event).expect("good");
+            let quota = standing.quotas().next().expect("it matches");
+            (quota.used.to_string(), quota.held.to_string())
+        };
+        assert_eq!(stands(&engine), ("0".into(), "7".into()), "change {number}");
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(stands(&engine), ("0".into(), "0".into()), "change {number}");
+    }
 }

@@ -34,6 +34,11 @@ impl FirstUse {
         Bounds { length: self.seconds, start }
     }
 
+    /// Whether the period that begins then has a second in it.
+    pub(in crate::counters) fn has(&self, start: i64, second: i64) -> bool {
+        (start..start.saturating_add(self.seconds.into())).contains(&second)
+    }
+
     /// Whether an event is dated before a period: usage alone has it.
     #[inline]
     fn is_before(state: &PeriodUse, at: &At) -> bool {

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use super::periods::{Bounds, UseAhead};
 use super::policy::with_policy;
 use super::sliding_window::Step;
-use super::{Algorithm, KeyCalendar, Policy, Reading, Refusal};
+use super::{Algorithm, FirstUse, KeyCalendar, Policy, Reading, Refusal};
 use crate::counters::cell::{Cell, CellState, Layout, StateWords};
 use crate::counters::time::{At, Moment};
 use crate::rules::{Cost, Units};
@@ -204,6 +204,18 @@ impl Policy {
         with_policy!(self, A(_) => A::HOLDS)
     }
 
+    /// The algorithm, where periods begin with the first use.
+    pub(in crate::counters) fn first_use(&self) -> Option<&FirstUse> {
+        match self {
+            Self::FirstUse(first) => Some(first),
+            _ => None,
+        }
+    }
+
+    pub(in crate::counters) fn begins_with_use(&self) -> bool {
+        self.first_use().is_some()
+    }
+
     /// Whether the event counts in what was read at all, so that it can be held.
     pub(in crate::counters) fn counts_in(&self, reading: &Reading, at: &At) -> bool {
         with_policy!(self, A(algorithm) => !algorithm.leaves_out(&reading.state::<A>(), at))
@@ -315,6 +327,9 @@ impl Policy {
                 return None;
             }
             let (mut state, mut fits) = (algorithm.read(*cell, at), true);
+            if algorithm.leaves_out(&state, at) {
+                return None;
+            }
             if let Some((periods, of)) = algorithm.periods().zip(A::period(&state))
                 && (of.start != period || (at.explicit && periods.is_closed(of, at)))
             {

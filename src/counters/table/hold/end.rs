@@ -106,7 +106,12 @@ fn take_over(
     let start = |policy: &Policy, second: i64| {
         policy.periods().map_or(0, |periods| periods.of(calendar, second).start)
     };
-    let is_carried = old.period == start(&before.policy, change.now_second);
+    // Periods from a first use begin anew with the change.
+    let begins = counter.policy.begins_with_use();
+    let is_carried = match before.policy.first_use() {
+        Some(first) => first.has(old.period, change.now_second),
+        None => old.period == start(&before.policy, change.now_second),
+    };
     for (key, mut part) in old.open.into_parts() {
         let counts = |take: &Take| before.policy.holds_count(take.taken, change);
         if !counter.recounts() {
@@ -115,9 +120,13 @@ fn take_over(
             }
             (part.second, part.event) = (change.now_second, change.now);
         }
-        let period = start(&counter.policy, part.second);
-        let is_rolling = counter.policy.rolling().is_some();
-        let (taken, units) = (if is_rolling { part.event } else { Moment(0) }, part.units);
+        let period = if begins { change.now_second } else { start(&counter.policy, part.second) };
+        let taken = match counter.policy.rolling() {
+            Some(_) => part.event,
+            None if begins => counter.policy.taken_at(change),
+            None => Moment(0),
+        };
+        let units = part.units;
         part.takes = SmallVec::from_elem(Take { taken, units }, 1);
         if held.counter(counter.number(), period).is_none() {
             held.counters.push(HeldCounter::new(counter.number(), period, None));

@@ -188,10 +188,18 @@ impl Script<'_, '_> {
             };
             // A key without room may have no counter at all.
             let can_hold = counter.is_some_and(|counter| counter.policy.holds() && at != NOWHERE);
-            let is_beyond = can_hold && charge.judges() && cost.units > 0;
-            settling.is_overrun |= is_beyond && !settling.has_expired;
+            let is_beyond = can_hold && charge.judges() && cost.units > 0 && !settling.has_expired;
+            settling.is_overrun |=
+                is_beyond && counter.is_some_and(|it| self.counts_now(it, at, locked));
             charge.costs(cost);
         }
+    }
+
+    /// Whether the event counts in what a counter is by now.
+    fn counts_now(&self, counter: &Counter, row: u32, locked: &Rows<'_, '_>) -> bool {
+        let cell = locked.row(row).and_then(|row| row.cells_of(counter.number(), 0).next());
+        let reading = counter.policy.read(cell, &|| self.calendar(row), &self.at);
+        counter.policy.counts_in(&reading, &self.at)
     }
 
     /// Ends a hold: what was not used of it is given back.
