@@ -232,10 +232,12 @@ pub(super) fn quota() -> BoxedStrategy<Quota> {
         prop::collection::vec(select(thresholds.chain(ends).collect::<Vec<_>>()), 0..3);
     let cut = (zone, anchor, every, thresholds).boxed();
     let values = prop::option::of(select(vec![0, 1, 3, 10_000_000, u32::MAX]));
-    let unique = (select(vec!["model", "customer_id", "team"]), values, any::<bool>()).boxed();
+    let unique = (select(vec!["model", "customer_id", "team"]), values, any::<bool>());
+    let unique = (unique, prop::bool::weighted(0.3)).boxed();
     let drawn = (rate_limit(), period(), any::<bool>(), cut, unique);
     let drawn = drawn.prop_map(|(rule, period, late, cut, unique)| {
         let (zone, anchor, every, thresholds) = cut;
+        let ((dimension, values, is_unique), first_use) = unique;
         let mut quota = Quota::unlimited(rule.name, rule.metric, period);
         let by_dates = [Period::Day, Period::Week, Period::Month, Period::Year].contains(&period);
         if quota.name != "good" || by_dates {
@@ -255,13 +257,19 @@ pub(super) fn quota() -> BoxedStrategy<Quota> {
         if quota.name == "good" && period == Period::Concurrent {
             quota.metric = Metric::TotalEvents;
         }
-        let (dimension, values, is_unique) = unique;
         let drains = matches!(period, Period::Rolling(_) | Period::Concurrent);
         if quota.name != "good" {
             quota.max_values = values;
         } else if is_unique && !drains && quota.limit_value.is_none_or(|limit| limit <= 3_u64) {
             quota.metric = Metric::unique(dimension);
             quota.max_values = Some(values.map_or(3, |values| values.clamp(3, 10_000_000)));
+        }
+        let is_good = [Period::Hour, Period::Day, Period::Week].contains(&period) && !is_unique;
+        if first_use && (quota.name != "good" || is_good) {
+            quota.first_use = Some(true);
+            if quota.name == "good" {
+                (quota.time_zone, quota.anchor) = (None, None);
+            }
         }
         quota.alert_thresholds = match (quota.name.as_str(), period) {
             ("good", Period::Concurrent) => Vec::new(),
@@ -288,6 +296,7 @@ fn of_balance((mut quota, takes, opening): (Quota, bool, Option<u64>)) -> Quota 
         (quota.metric, quota.period, quota.per) = (cut.metric, cut.period, cut.per);
         (quota.opening, quota.limit_value) = (cut.opening, None);
         (quota.time_zone, quota.anchor, quota.every) = (None, None, None);
+        quota.first_use = None;
         (quota.max_keys, quota.max_values) = (None, None);
         quota.alert_thresholds = vec![Threshold::amount(-5), Threshold::amount(90)];
     }

@@ -8,6 +8,7 @@
 
 mod decoders;
 mod draw;
+mod manage;
 
 use self::draw::*;
 use crate::support::config;
@@ -98,6 +99,12 @@ enum Action {
     LookAround,
     /// Does something to balances.
     Spend(String, i128, DateTime<Utc>),
+    /// Archives all rules, and restores them.
+    Archive,
+    /// Does something to customers: erases one, or not.
+    Customers(String, usize, bool),
+    /// Tries rules out.
+    WhatIf(RuleSet, i64),
 }
 
 fn action() -> BoxedStrategy<Action> {
@@ -110,7 +117,9 @@ fn action() -> BoxedStrategy<Action> {
     let quota_update = quota().prop_map(|rule| {
         let mut update = QuotaUpdate::new().period(rule.period);
         update.limit_value = Some(rule.limit_value);
-        Action::UpdateQuota(update.metric(rule.metric).max_keys(rule.max_keys))
+        Action::UpdateQuota(
+            update.metric(rule.metric).max_keys(rule.max_keys).first_use(rule.first_use),
+        )
     });
     prop_oneof![
         6 => Just(Action::Track),
@@ -137,6 +146,10 @@ fn action() -> BoxedStrategy<Action> {
         1 => Just(Action::LookAround),
         2 => (text(), any::<i128>(), instant())
             .prop_map(|(text, units, at)| Action::Spend(text, units, at)),
+        1 => Just(Action::Archive),
+        1 => (text(), any::<usize>(), any::<bool>())
+            .prop_map(|(text, limit, erase)| Action::Customers(text, limit, erase)),
+        1 => (rule_set(), any::<i64>()).prop_map(|(rules, percent)| Action::WhatIf(rules, percent)),
     ]
     .boxed()
 }
@@ -381,6 +394,11 @@ fn live(
                 let all = engine.rules().adjustments(&AdjustmentQuery::new()).expect("a page");
                 assert!(!format!("{all:?}").is_empty());
             }
+            Action::Archive => manage::archive(engine),
+            Action::Customers(text, limit, erase) => {
+                manage::customers(engine, event, &text, limit, erase);
+            }
+            Action::WhatIf(rules, percent) => manage::what_if(engine, event, rules, percent),
             Action::Correct(reason, void) => correct(engine, event, &reason, void),
             Action::Spend(text, units, at) => spend(engine, &text, units, at),
             Action::LookAround => {
