@@ -1,8 +1,9 @@
 //! What operators do, on an engine and on its oracle.
 
 use super::bridge::Pair;
-use super::oracle::{AdjustAnswer, Fault, PlainAdjust, PlainAdjusted, ceil_div};
+use super::oracle::{AdjustAnswer, Fault, OwnCalendar, PlainAdjust, PlainAdjusted, ceil_div};
 use limitry::Amount;
+use limitry::customer::Customer;
 use limitry::errors::AdjustError;
 use limitry::keys::{Adjust, AdjustmentQuery, RuleKey};
 
@@ -61,6 +62,19 @@ impl Pair {
             }
         }
         Ok(answer)
+    }
+
+    /// Gives a customer a zone and a date of its own, or neither; `false` where the oracle cannot
+    /// say what that would do.
+    pub fn set_calendar(&mut self, customer: &str, own: OwnCalendar) -> Result<bool, String> {
+        if !self.oracle.set_calendar(customer, own) {
+            return Ok(false);
+        }
+        let mut set = Customer::new(customer);
+        set.time_zone = own.zone.map(Into::into);
+        set.billing_anchor = own.anchor;
+        self.engine.customers().upsert(set).map_err(|why| why.to_string())?;
+        Ok(true)
     }
 
     pub fn set_archived(&mut self, id: &str, archived: bool) -> Result<(), String> {

@@ -2,17 +2,22 @@
 
 use super::steps::plain_event;
 use super::{Run, chosen};
-use crate::support::oracle::{PlainAdjust, PlainEvent};
+use crate::support::oracle::{OwnCalendar, PlainAdjust, PlainEvent};
+use chrono::NaiveDate;
+use limitry::time::Tz;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a test has few of them")]
 pub(crate) enum Operate {
     /// Adds an amount in thousandths to what a rule's key has used, or lets it begin anew; the key
     /// is that of an event.
     Adjust { which: usize, of: PlainEvent, amount: Option<i64>, once: Option<&'static str> },
     /// Archives a rule, or brings it back.
     Archive(usize),
+    /// Gives a customer a zone and a date, or none.
+    Calendar(&'static str, OwnCalendar),
 }
 
 impl Run<'_> {
@@ -39,6 +44,12 @@ impl Run<'_> {
                 self.same_time()?;
                 self.stands(of)
             }
+            Operate::Calendar(customer, own) => {
+                if self.pair.set_calendar(customer, *own)? {
+                    self.meet("calendar");
+                }
+                self.stands(&PlainEvent::new(customer, "call"))
+            }
             Operate::Archive(which) => {
                 let all: Vec<_> = self.pair.oracle.rules().cloned().collect();
                 // Mostly the archived ones, so that they come back.
@@ -64,5 +75,14 @@ pub(super) fn operate() -> impl Strategy<Value = Operate> {
         3 => (any::<usize>(), plain_event(), amount, once)
             .prop_map(|(which, of, amount, once)| Operate::Adjust { which, of, amount, once }),
         2 => any::<usize>().prop_map(Operate::Archive),
+        2 => (select(vec!["ann", "bob"]), own_calendar())
+            .prop_map(|(customer, own)| Operate::Calendar(customer, own)),
     ]
+}
+
+fn own_calendar() -> impl Strategy<Value = OwnCalendar> {
+    let zones = vec![None, Some(Tz::America__New_York), Some(Tz::Europe__Berlin)];
+    let date = |month, day| NaiveDate::from_ymd_opt(2024, month, day);
+    let dates = vec![None, date(1, 31), date(5, 15)];
+    (select(zones), select(dates)).prop_map(|(zone, anchor)| OwnCalendar { zone, anchor })
 }

@@ -51,7 +51,7 @@ pub(super) enum Entry {
 
 impl Entry {
     /// The amount that was taken.
-    fn amount(&mut self) -> Option<(&mut Milli, &mut Milli)> {
+    pub(super) fn amount(&mut self) -> Option<(&mut Milli, &mut Milli)> {
         match self {
             Self::Use { lo, hi, .. }
             | Self::CarriedOver { lo, hi, .. }
@@ -60,7 +60,7 @@ impl Entry {
         }
     }
 
-    fn is_use(&self) -> bool {
+    pub(super) fn is_use(&self) -> bool {
         matches!(self, Self::Use { .. } | Self::CarriedOver { .. } | Self::Hold { .. })
     }
 
@@ -100,6 +100,8 @@ pub(super) struct CountedRule {
     pub(super) logs: BTreeMap<Vec<String>, Vec<Entry>>,
     /// What a rate limit that changed has kept of holds as use, by the reservation.
     pub(super) as_use: BTreeMap<(Vec<String>, usize), Milli>,
+    /// The zones and dates of customers, which cut the periods of their keys.
+    pub(super) calendars: BTreeMap<String, OwnCalendar>,
     /// What was adjusted, which is in the logs, too.
     pub(super) adjusted: BTreeMap<Vec<String>, Vec<Adjusted>>,
 }
@@ -204,7 +206,7 @@ impl CountedRule {
                     (at + window > now, at + late + window > now)
                 }
                 Kind::Calendar(span) => {
-                    let same = period(span, own).0 == period(span, stamp).0;
+                    let same = self.period(key, span, own).0 == self.period(key, span, stamp).0;
                     (same, same)
                 }
                 Kind::FirstUse { .. } => {
@@ -422,7 +424,7 @@ impl CountedRule {
                     let leaves = self.uses(key, instant, false).map(|at| at + extra + window);
                     leaves.filter(|&at| at > instant).min()
                 }
-                Kind::Calendar(span) => period(span, instant).1,
+                Kind::Calendar(span) => self.period(key, span, instant).1,
                 Kind::FirstUse { length } => Some(self.first_start(key, instant, instant) + length),
                 Kind::Slots => None,
             };
@@ -451,7 +453,8 @@ impl CountedRule {
                 && match self.rule.kind {
                     Kind::Rolling { window } => self.counted_at(entry) + window > instant,
                     Kind::Calendar(span) => {
-                        period(span, self.dated(entry)).1.is_none_or(|end| end > instant)
+                        let end = self.period(key, span, self.dated(entry)).1;
+                        end.is_none_or(|end| end > instant)
                     }
                     _ => false,
                 }
@@ -500,7 +503,7 @@ impl CountedRule {
                 }
             }
             Kind::Fixed { window } => one((now.div_euclid(window) + 1) * window),
-            Kind::Calendar(span) => match period(span, stamp).1 {
+            Kind::Calendar(span) => match self.period(key, span, stamp).1 {
                 Some(end) => one(end),
                 None => vec![None],
             },
@@ -594,7 +597,7 @@ impl CountedRule {
             return log;
         }
         let counts = |at: Nanos| match self.rule.kind {
-            Kind::Calendar(span) => period(span, at).0 == period(span, now).0,
+            Kind::Calendar(span) => self.period(key, span, at).0 == self.period(key, span, now).0,
             Kind::Rolling { window } => at + window > now,
             _ => true,
         };
@@ -747,7 +750,7 @@ pub fn period(span: Span, instant: Nanos) -> (Nanos, Option<Nanos>) {
 
 /// The period between two dates on which one begins, by the wall clock of a zone that skips no
 /// midnight.
-fn by_dates(
+pub(super) fn by_dates(
     zone: Tz,
     instant: Nanos,
     begins: impl Fn(NaiveDate) -> bool,

@@ -302,7 +302,11 @@ impl Oracle {
         let act = Act { verb: Verb::Commit, plain, hold: Some(hold), until: known.until };
         let decided = answer.clone().map(|(seen, _)| seen);
         let is_open = known.state(now) == State::Held;
-        let is_beyond = |at: &usize| self.amount(&act, *at) > 0;
+        let is_beyond = |at: &usize| {
+            let (counted, key) = (&self.rules[*at], self.key(*at, plain));
+            // What is dated before the period is in none.
+            self.amount(&act, *at) > 0 && !counted.is_before_period(&key, now, known.stamp)
+        };
         let overrun = is_open && self.live(plain).iter().any(is_beyond);
         if let Some((seen, Some(after))) = self.judge(&act, true, &decided)? {
             if answer.as_ref().is_ok_and(|(_, said)| *said != overrun) {

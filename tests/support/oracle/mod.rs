@@ -10,6 +10,7 @@
 //! contract allows, and the engine's answer has to lie inside. Everywhere else both ends are equal
 //! and the comparison is exact.
 
+mod calendars;
 mod counted;
 mod data;
 mod first_use;
@@ -17,6 +18,7 @@ mod holds;
 mod operated;
 pub mod values;
 
+pub use self::calendars::OwnCalendar;
 pub use self::counted::period;
 use self::counted::*;
 pub use self::data::*;
@@ -89,6 +91,8 @@ pub struct Oracle {
     reservations: Vec<Reservation>,
     /// Whether the engine records events at all.
     records: bool,
+    /// The zones and dates of customers.
+    calendars: BTreeMap<String, OwnCalendar>,
     /// How many adjustments were made.
     adjustments: u64,
     /// Those with an idempotency key.
@@ -109,6 +113,7 @@ impl Oracle {
             recorded: Vec::new(),
             reservations: Vec::new(),
             records: true,
+            calendars: BTreeMap::new(),
             adjustments: 0,
             once: BTreeMap::new(),
         }
@@ -178,7 +183,8 @@ impl Oracle {
     pub fn add(&mut self, rule: Rule) {
         self.read_clock();
         let (logs, as_use, adjusted) = Default::default();
-        self.rules.push(CountedRule { rule, logs, as_use, adjusted });
+        let calendars = self.calendars.clone();
+        self.rules.push(CountedRule { rule, logs, as_use, calendars, adjusted });
     }
 
     pub fn remove(&mut self, id: &str) {
@@ -477,7 +483,8 @@ impl Oracle {
         for &at in overridden {
             let counted = &self.rules[at];
             let (rule, key) = (&counted.rule, self.key(at, act.plain));
-            if matches!(rule.kind, Kind::Calendar(span) if self.too_late(span, stamp)) {
+            let late = |span| self.too_late(at, act.plain, span, stamp);
+            if matches!(rule.kind, Kind::Calendar(span) if late(span)) {
                 continue;
             }
             let amount = self.amount(act, at);
@@ -615,7 +622,7 @@ impl Oracle {
                             counted.earliest_dated(&key, next, stamp, amount, best_case)
                         }
                         (Kind::Calendar(span), Some(stamp)) if amount > 0 => {
-                            let end = period(span, stamp).1;
+                            let end = counted.period(&key, span, stamp).1;
                             // Only what is held and expires makes room in a period.
                             let mut instants: Vec<_> = counted.expiries(&key, next).collect();
                             instants.push(next);
@@ -709,14 +716,15 @@ impl Oracle {
             Kind::Bucket { window, .. } | Kind::Fixed { window } | Kind::Sliding { window } => {
                 act.verb == Verb::Record && self.now - stamp >= window
             }
-            Kind::Calendar(span) => self.too_late(span, stamp),
+            Kind::Calendar(span) => self.too_late(*at, act.plain, span, stamp),
             Kind::Rolling { .. } | Kind::Slots | Kind::FirstUse { .. } => false,
         };
         live.iter().copied().filter(over).collect()
     }
 
-    fn too_late(&self, span: Span, stamp: Nanos) -> bool {
-        period(span, stamp).1.is_some_and(|end| self.now - end >= self.late)
+    fn too_late(&self, at: usize, plain: &PlainEvent, span: Span, stamp: Nanos) -> bool {
+        let end = self.rules[at].period(&self.key(at, plain), span, stamp).1;
+        end.is_some_and(|end| self.now - end >= self.late)
     }
 
     /// Why the event itself is at fault, if it is.
@@ -733,7 +741,7 @@ impl Oracle {
         let could_refuse =
             |at: usize| self.rules[at].rule.enforce == Enforce::Hard && self.amount(act, at) > 0;
         let late = live.iter().any(|&at| match self.rules[at].rule.kind {
-            Kind::Calendar(span) => could_refuse(at) && self.too_late(span, stamp),
+            Kind::Calendar(span) => could_refuse(at) && self.too_late(at, plain, span, stamp),
             _ => false,
         });
         (late && verb.asks()).then_some("too late")

@@ -38,7 +38,9 @@ impl CountedRule {
         let mut sum = Range::new(0, 0);
         for one in self.adjusted.get(key).into_iter().flatten() {
             let counts = match self.rule.kind {
-                Kind::Calendar(span) => period(span, one.at).0 == period(span, stamp).0,
+                Kind::Calendar(span) => {
+                    self.period(key, span, one.at).0 == self.period(key, span, stamp).0
+                }
                 Kind::Rolling { window } => one.at + window > now,
                 Kind::FirstUse { .. } => one.at >= self.first_start(key, now, stamp),
                 _ => false,
