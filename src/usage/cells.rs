@@ -103,6 +103,14 @@ impl Cell {
         Some(Self::new(self.column, self.fold, value))
     }
 
+    /// Of a sketch: the key of an event's value that is added, and of which one alone comes.
+    #[inline]
+    fn added_key(&self) -> Option<Key> {
+        let Wide([_, low]) = self.value;
+        let number = i16::try_from(low.cast_signed()).ok();
+        number.filter(|_| self.fold == Fold::Sketch).map(|number| Key::of_number(number.into()))
+    }
+
     /// The place of its sketch.
     fn place(&self) -> usize {
         usize::try_from(self.ordinal).unwrap_or(usize::MAX)
@@ -173,6 +181,20 @@ struct Kept {
     sketches: Sketches,
 }
 
+impl Kept {
+    /// Adds the value of an event that has one cell, of a sketch, to a row that begins with that;
+    /// `None` where it is otherwise. It is what every event of a percentile does to each of its
+    /// rows.
+    #[inline]
+    fn add_to_first(&mut self, cell: &Cell) -> Option<()> {
+        let key = cell.added_key()?;
+        let known = self.cells.first().filter(|known| known.column == cell.column)?;
+        effort::note(1);
+        self.sketches.0.as_mut()?.get_mut(known.place())?.add_key(key);
+        Some(())
+    }
+}
+
 /// The cells of a row by column; most rows have none, and take one word for that.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cells(Option<Box<Kept>>);
@@ -200,6 +222,19 @@ impl<'a> NewCells<'a> {
 }
 
 impl Cells {
+    /// Adds the one cell of an event where that is of a sketch with which the row begins; false,
+    /// and nothing added, where it is otherwise. Apart from [`merge`](Self::merge), whose frame is
+    /// as dear as this.
+    #[inline(never)]
+    pub(super) fn add_sketched(&mut self, new: &NewCells<'_>) -> bool {
+        match (&mut self.0, new) {
+            (Some(kept), NewCells { cells: [cell], sketches: [] }) => {
+                kept.add_to_first(cell).is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// Merges cells. However many cells there are, those that come cost a search each, of no more
     /// steps than the digits of how many lie between them, and one pass over all where some are
     /// new. A sketch costs its buckets.

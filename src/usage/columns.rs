@@ -315,7 +315,8 @@ impl Columns {
                 Fold::Sketch => Key::of(amount.millionths()).number(),
                 _ => amount.millionths(),
             };
-            cells.push(Cell::new(*column, *fold, amount).at(at, ordinal));
+            let cell = Cell::new(*column, *fold, amount);
+            cells.push(if *fold == Fold::Latest { cell.at(at, ordinal) } else { cell });
         }
     }
 }

@@ -132,7 +132,7 @@ impl Row {
             self.carry(sums);
         }
         effort::note(1);
-        if !cells.cells.is_empty() {
+        if !cells.cells.is_empty() && !self.cells.add_sketched(cells) {
             self.cells.merge(*cells);
         }
     }

@@ -46,13 +46,27 @@ impl Bucket {
         Self((u64::from(key.ordered()) << Self::COUNT_BITS) | count.min(Self::MOST))
     }
 
+    #[inline]
     fn key(self) -> Key {
-        let [.., first, second] = (self.0 >> Self::COUNT_BITS).to_be_bytes();
-        Key::of_ordered(u16::from_be_bytes([first, second]))
+        Key::of_ordered(self.ordered())
     }
 
+    /// Its key as a number in the same order.
+    #[inline]
+    fn ordered(self) -> u16 {
+        let [.., first, second] = (self.0 >> Self::COUNT_BITS).to_be_bytes();
+        u16::from_be_bytes([first, second])
+    }
+
+    #[inline]
     fn count(self) -> u64 {
         self.0 & Self::MOST
+    }
+
+    #[inline]
+    fn add_one(&mut self) {
+        let is_full = self.count() == Self::MOST;
+        self.0 = self.0.saturating_add(u64::from(!is_full));
     }
 
     fn add(&mut self, count: u64) {
@@ -170,7 +184,7 @@ impl Sketch {
         let key = key.coarser(self.level);
         let place = self.place(key);
         match self.buckets.get_mut(place) {
-            Some(bucket) if bucket.key() == key => bucket.add(1),
+            Some(bucket) if bucket.key() == key => bucket.add_one(),
             _ => self.insert(place, key),
         }
     }
@@ -195,11 +209,23 @@ impl Sketch {
         true
     }
 
-    /// Where the bucket of a key is, or would be.
+    /// Where the bucket of a key is, or would be. It is looked for only among as many as there are
+    /// keys without a bucket between the first and the last: each key is there once, so no more
+    /// are before it than there are keys from the first on, nor behind it than up to the last.
     #[inline]
     fn place(&self, key: Key) -> usize {
-        let first = Bucket::new(key, 0);
-        self.buckets.partition_point(|bucket| *bucket < first)
+        let (Some(first), Some(last)) = (self.buckets.first(), self.buckets.last()) else {
+            return 0;
+        };
+        let (count, key) = (self.buckets.len(), key.ordered());
+        let before = usize::from(key.saturating_sub(first.ordered())).min(count);
+        let behind = usize::from(last.ordered().saturating_sub(key)).saturating_add(1);
+        let from = count.saturating_sub(behind);
+        if from >= before {
+            return from;
+        }
+        let unsure = self.buckets.get(from..before).unwrap_or_default();
+        from.saturating_add(unsure.partition_point(|bucket| bucket.ordered() < key))
     }
 
     fn bound(&mut self) {
