@@ -9,6 +9,7 @@
     reason = "what goes wrong in a test shall stop it at once"
 )]
 
+mod any_calls;
 mod any_headers;
 mod any_json;
 mod estimates;

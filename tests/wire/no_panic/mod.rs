@@ -24,10 +24,11 @@ use limitry::refusals::RefusalQuery;
 use limitry::reservations::{ReservationQuery, ReservationState, ReservationStatus};
 use limitry::rules::{Algorithm, Enforcement, QuotaUpdate, RateLimitUpdate, SyncOptions};
 use limitry::time::{Clock, ManualClock};
+use limitry::usage::MeterQuery;
 use limitry::wire::HeaderDialect;
 use limitry::{
-    Amount, Decision, Engine, Event, Hold, Metric, Outcome, Period, Pricer, Quota, RateLimit,
-    Reserved, RuleSet, Timestamp, Window,
+    Amount, Decision, Engine, Event, Hold, Meter, Metric, Outcome, Period, Pricer, Quota,
+    RateLimit, Reserved, RuleSet, Timestamp, Window,
 };
 use proptest::prelude::*;
 use serde::Serialize;
@@ -344,6 +345,11 @@ fn live(
             Action::ReserveUpTo(least) => {
                 let tokens = Metric::TotalTokens;
                 reserved(engine.reserve_up_to(event, &tokens, least, Hold::default()), event, true);
+                for metric in ["output_tokens", "cost_cents", "images", "", "a b"] {
+                    let metric = Metric::value(metric);
+                    let held = engine.reserve_amount(event, &metric, least, Hold::default());
+                    reserved(held, event, true);
+                }
             }
             Action::Settle(length) => settle(engine, event, length),
             Action::AddLimit(rule) => engine.rules().add(rule).err().iter().for_each(print),
@@ -416,6 +422,7 @@ fn live(
                 assert!(newest.len() <= 3 && engine.live_keys() < 1_000);
                 assert!(newest.iter().all(|found| !format!("{found:?}").is_empty()));
                 list(engine, &EventQuery::new());
+                average(engine, event);
                 look_at_refusals(engine);
                 for rule in engine.rules().list() {
                     let id = rule.id().expect("made");
@@ -444,6 +451,13 @@ fn correct(engine: &Engine, event: &Event<'_>, reason: &str, void: bool) {
         } else {
             engine.amend(found.id, event, reason)
         };
+        let as_it_is = engine.amend_with(found.id, reason, |now| Some(now.event.clone()));
+        let left = engine.amend_with(found.id, reason, |_| None);
+        let other = engine.amend_with(found.id, reason, |_| Some(event.clone().into_owned()));
+        assert!(!matches!(left, Ok(Some(_))), "nothing is asked for");
+        for made in [as_it_is, other] {
+            made.err().iter().for_each(print);
+        }
         match made {
             Ok(made) => assert!(!format!("{made:?}").is_empty()),
             Err(why) => print(&why),
@@ -451,6 +465,20 @@ fn correct(engine: &Engine, event: &Event<'_>, reason: &str, void: bool) {
     }
     let listed = engine.events().corrections(&CorrectionQuery::new());
     assert!(!format!("{listed:?}").is_empty());
+}
+
+/// Asks for averages over time, of ranges with every end; not every engine has the meter.
+fn average(engine: &Engine, event: &Event<'_>) {
+    let ends = [Timestamp::MIN, Timestamp::UNIX_EPOCH, engine.now(), Timestamp::MAX];
+    for (from, to) in ends.iter().flat_map(|from| ends.iter().map(move |to| (*from, *to))) {
+        let query = MeterQuery::new().between(from, to);
+        for query in [query.clone().customer(event.customer_id()), query] {
+            match engine.meters().query("avg", &query) {
+                Ok(value) => assert!(!format!("{value:?}").is_empty()),
+                Err(why) => print(&why),
+            }
+        }
+    }
 }
 
 /// Of so many events, and of refused calls in every second one.
@@ -550,6 +578,7 @@ proptest! {
             .prices(Whims { millionths: cents, next: AtomicUsize::new(0) })
             .recording(newest.map_or(Recording::Off, |newest| recording(size(newest))))
             .quota(Quota::new("day", Metric::TotalTokens, 100, Period::Day).per("customer_id"))
+            .meter(Meter::time_avg("avg", "latency_ms"))
             .quota(Quota::new("cents", Metric::TotalCostCents, 100, Period::Month));
         assert!(!format!("{builder:?}").is_empty());
         match builder.build() {
