@@ -28,7 +28,7 @@ pub(crate) use self::stored::{StoredCharge, StoredCharges, encode_charges};
 #[cfg(test)]
 pub(crate) use self::table::Mismatch;
 pub(crate) use self::table::{ACCOUNTS, AccountKey, AccountStep};
-pub(crate) use self::table::{Adjusting, Correcting};
+pub(crate) use self::table::{Adjusting, Correcting, Taken};
 pub(crate) use self::table::{Audit, Audited, LogEnd, PastCharge, RedoRecord, Role};
 pub(crate) use self::table::{
     Charge, Charges, Committed, ErasedKeys, Extension, Held, Holding, Intent, Match, Request,
@@ -37,4 +37,4 @@ pub(crate) use self::table::{
 pub(crate) use self::table::{CrossedRow, Crossing, Mark};
 pub(crate) use self::table::{FoundKey, KeysPass};
 pub(crate) use self::table::{GivenBackLog, HeldChange, HeldPlace, Recut};
-pub(crate) use self::time::{At, Moment, Timeline};
+pub(crate) use self::time::{At, HowCounted, Moment, Timeline};

@@ -19,6 +19,7 @@ impl Moment {
 
 /// The time of one decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own of a decision")]
 pub(crate) struct At {
     /// The engine's time: what rate limits and rolling quotas go by.
     pub(crate) now: Moment,
@@ -36,6 +37,8 @@ pub(crate) struct At {
     pub(crate) recorded: bool,
     /// A bucket may go below empty for it.
     pub(crate) owes: bool,
+    /// What is given back is of the event's instant: it corrects what was taken then.
+    pub(crate) corrects: bool,
 }
 
 impl At {
@@ -55,6 +58,29 @@ impl At {
     #[inline]
     pub(crate) fn for_judge(&self, judges: bool) -> Self {
         Self { owes: self.owes && judges, ..*self }
+    }
+}
+
+/// How an event was counted, which says when it was taken of rate limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HowCounted {
+    /// Rules were asked: it was taken when it was decided about.
+    Asked,
+    /// Whatever rules said: a window that keeps instants has it when it happened.
+    Recorded,
+    /// Some of it was held before, or it is not known: it was taken between when it happened and
+    /// when it was decided about.
+    Between,
+}
+
+impl At {
+    /// How the decision of this time counts its event.
+    pub(crate) fn how_counted(&self) -> HowCounted {
+        match (self.recorded, self.owes) {
+            (true, _) => HowCounted::Recorded,
+            (false, true) => HowCounted::Between,
+            (false, false) => HowCounted::Asked,
+        }
     }
 }
 
@@ -160,7 +186,17 @@ impl Timeline {
         let (second, event) = happened
             .map_or((now_second, now), |happened| (happened.unix_seconds(), self.moment(happened)));
         let (explicit, shift) = (happened.is_some(), self.shift);
-        At { now, now_second, second, event, explicit, shift, recorded: false, owes: false }
+        At {
+            now,
+            now_second,
+            second,
+            event,
+            explicit,
+            shift,
+            recorded: false,
+            owes: false,
+            corrects: false,
+        }
     }
 
     /// The time of the same decision where the engine's is `now`.

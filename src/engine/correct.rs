@@ -10,18 +10,19 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::time::ClockReading;
-use super::{Core, CorrectError, Engine};
+use super::{Core, CorrectError, Engine, is_over};
 use crate::base::clock::Timestamp;
 use crate::base::text::excerpt;
-use crate::compiled::{Matches, Snapshot};
+use crate::compiled::{CompiledRule, Matches, Snapshot};
 use crate::counters::{
-    Committed as Charged, Correcting, History, Intent, Request, Verdict, encode_charges,
+    Committed as Charged, Correcting, History, HowCounted, Intent, Request, Taken, Verdict,
+    encode_charges,
 };
 use crate::event::{DimensionHashes, Event, ValueName};
 use crate::journal::{Head, HoldsOut, put_corrected};
 use crate::log::{Corrected, Correction, EventId, Packed, RecordedEvent};
 use crate::recording::{Current, Ledger, NoCurrent};
-use crate::rules::Cost;
+use crate::rules::{Cost, Rule};
 use crate::usage::Kept;
 
 const MAX_REASON_BYTES: usize = 1_024;
@@ -38,9 +39,11 @@ impl Engine {
     /// - Quotas of periods that take events still are corrected, closed ones go by their meters. A
     ///   period that began with the event stays as it is. A rule in shadow mode is taken to have
     ///   counted the event.
-    /// - Rate limits get back what still counts in them: a window what was taken in it, a sliding
-    ///   one of its newest uses, as of a refund; a bucket what it cannot have refilled since. Of a
-    ///   late event no more comes back than if it had been taken when it happened.
+    /// - Rate limits get back what still counts in them, from the instant at which the event was
+    ///   taken of them, and so are never laxer than if it had never been: a window the very use,
+    ///   and a sliding one that has merged it with later ones no more than it tells apart; a bucket
+    ///   what it cannot have refilled since. Of a committed reservation it is what a window took
+    ///   when it was reserved. A refund in between is taken to be of other uses.
     /// - Credits return to the grants that paid for the event. What has expired since is worth
     ///   nothing. Where the ledger has dropped the entry they come as a refund does.
     /// - What has fired stays, and so does the idempotency key, whose answer is the first one.
@@ -263,7 +266,7 @@ impl Core {
                 return Ok(Some(known));
             }
             let stored = current.stored().ok_or(CorrectError::NotFound { id })?;
-            let times = (stored.timestamp(), stored.decided_at());
+            let times = (stored.timestamp(), stored.decided_at(), stored.counted());
             let event = stored.event();
             if let Some(amended) = amended {
                 is_same_act(&event, amended, times.0)?;
@@ -292,7 +295,8 @@ impl Core {
         asked: &Asked<'_, '_, '_>,
         now: ClockReading,
     ) -> Result<Option<KeptEntry>, CorrectError> {
-        let Asked { id, current, times: (timestamp, decided_at), event, amended, .. } = *asked;
+        let Asked { id, current, times, event, amended, .. } = *asked;
+        let (timestamp, decided_at, counted) = times;
         let timeline = self.table.timeline();
         let at = timeline.at(now.moment, Some(timestamp));
         let hashes = DimensionHashes::new(event, &self.hasher);
@@ -307,9 +311,13 @@ impl Core {
         let correcting = Correcting {
             event: asked.corrected.target,
             current: current.ordinal,
-            taken: timeline.moment(timestamp.min(decided_at)),
+            taken: Taken {
+                decided: timeline.moment(decided_at),
+                dated: timeline.moment(timestamp.min(decided_at)),
+                counted,
+            },
             taken_at: decided_at,
-            costs: costs(snapshot, &matches, event, amended),
+            costs: costs(snapshot, &matches, asked),
             unknown: std::cell::Cell::new(None),
         };
         let recorded = self.known_use(snapshot);
@@ -379,11 +387,21 @@ type KeptEntry = (u64, Corrected, Option<u64>);
 fn costs(
     rules: &Snapshot,
     matches: &Matches<'_>,
-    event: &Event<'_>,
-    amended: Option<&Event<'_>>,
+    Asked { times: (timestamp, decided_at, counted), event, amended, .. }: &Asked<'_, '_, '_>,
 ) -> SmallVec<[(u32, Cost, Option<Cost>); 8]> {
+    let age = u64::try_from(decided_at.saturating_since(*timestamp).as_nanos());
+    // What was recorded so late was nothing to a rate limit.
+    let was_over = |compiled: &CompiledRule| {
+        let is_limit = matches!(compiled.rule, Rule::RateLimit(_));
+        let is_recorded = *counted == HowCounted::Recorded;
+        is_limit && is_recorded && is_over(age.unwrap_or(u64::MAX), true, compiled)
+    };
     let costs = matches.rules().iter().filter_map(|found| {
-        let measure = &rules.rule(found.rule)?.measure;
+        let compiled = rules.rule(found.rule)?;
+        if was_over(compiled) {
+            return Some((found.rule, Cost::NOTHING, amended.map(|_| Cost::NOTHING)));
+        }
+        let measure = &compiled.measure;
         Some((found.rule, measure.of(event), amended.map(|event| measure.of(event))))
     });
     costs.collect()
@@ -424,8 +442,8 @@ struct Wanted<'a, 'n> {
 struct Asked<'a, 'e, 'n> {
     id: EventId,
     current: &'a Current,
-    /// When it happened, and when it was decided about.
-    times: (Timestamp, Timestamp),
+    /// When it happened, when it was decided about, and how it was counted.
+    times: (Timestamp, Timestamp, HowCounted),
     event: &'a Event<'e>,
     amended: Option<&'a Event<'n>>,
     /// But for its time.

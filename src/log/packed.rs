@@ -6,6 +6,7 @@ use super::signature::signature;
 use super::stored::{Stored, pack};
 use crate::base::clock::Timestamp;
 use crate::base::codec::Codec;
+use crate::counters::HowCounted;
 use crate::event::Event;
 
 /// The most memory that a thread keeps to pack events into, and what it begins with: most events
@@ -31,7 +32,16 @@ impl Packed {
     /// Packs an event that happened at `timestamp`, in the decision at `decided_at`, without its
     /// signature. Allocates nothing on a thread that packed such an event before.
     pub(crate) fn unsigned(event: &Event<'_>, timestamp: Timestamp, decided_at: Timestamp) -> Self {
-        Self::of(timestamp, 0, |out| pack(event, timestamp, decided_at, out))
+        Self::counted(event, timestamp, (decided_at, HowCounted::Asked))
+    }
+
+    /// The same of an event that was counted in one of several ways.
+    pub(crate) fn counted(
+        event: &Event<'_>,
+        timestamp: Timestamp,
+        decided: (Timestamp, HowCounted),
+    ) -> Self {
+        Self::of(timestamp, 0, |out| pack(event, timestamp, decided, out))
     }
 
     /// Packs and signs an event, by the hasher that the hashes are by.

@@ -87,7 +87,8 @@ impl Ledger {
             None => Packed::again(&stored, &self.hasher),
             Some(hashes) => {
                 let event = hashes.event();
-                let mut packed = Packed::unsigned(event, timestamp, stored.decided_at());
+                let decided = (stored.decided_at(), stored.counted());
+                let mut packed = Packed::counted(event, timestamp, decided);
                 packed.sign(signature_of_properties(hashes) | signature_of_built_in(hashes));
                 packed
             }

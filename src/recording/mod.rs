@@ -36,6 +36,7 @@ use parking_lot::Mutex;
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Malformed, Reader};
 use crate::base::format::Version;
+use crate::counters::HowCounted;
 use crate::event::{Dimension, DimensionHashes};
 use crate::log::{Bounds, EventId, MemoryLog, Packed, Segment};
 use crate::log::{Dropped, Erased};
@@ -107,17 +108,18 @@ impl Ledger {
         Self { inner: Mutex::new(Inner { log, rollups }), ..self }
     }
 
-    /// Adds an event that happened at `timestamp`, and names it; `now` is the engine's time.
+    /// Adds an event that happened at `timestamp`, and names it; `now` is the engine's time, at
+    /// which it was counted.
     /// `put` hands it on in the order of the log, under the ledger's lock: it must take no lock
     /// that somebody holds who waits for the ledger.
     pub(crate) fn append<R>(
         &self,
         hashes: &DimensionHashes<'_, '_>,
         timestamp: Timestamp,
-        now: Timestamp,
+        (now, counted): (Timestamp, HowCounted),
         put: impl FnOnce(&Packed) -> R,
     ) -> (EventId, R) {
-        let mut packed = Packed::unsigned(hashes.event(), timestamp, now);
+        let mut packed = Packed::counted(hashes.event(), timestamp, (now, counted));
         let properties = signature_of_properties(hashes);
         let mut inner = self.inner.lock();
         let Inner { log, rollups } = &mut *inner;

@@ -13,6 +13,7 @@ mod support;
 
 mod batch;
 mod bounds;
+mod corrected_limits;
 mod corrections;
 mod following;
 mod idempotency;

@@ -239,6 +239,25 @@ impl Policy {
         if units < 0 { left.saturating_neg() } else { left }
     }
 
+    /// How much of so many units below none, which were taken then, a cell of these words has.
+    pub(in crate::counters) fn left_in(
+        &self,
+        words: &[u64],
+        units: Units,
+        taken: Moment,
+        is_exact: bool,
+    ) -> Units {
+        let most = units.saturating_neg();
+        let left =
+            with_policy!(self, A(algorithm) => algorithm.left_in(words, most, taken, is_exact));
+        left.saturating_neg()
+    }
+
+    /// The time of a decision for what was taken at another instant.
+    pub(in crate::counters) fn takes_at(&self, at: &At, taken: Moment) -> At {
+        with_policy!(self, A(algorithm) => algorithm.takes_at(at, taken))
+    }
+
     /// When what is taken now counts, as giving back is told it.
     pub(in crate::counters) fn taken_at(&self, at: &At) -> Moment {
         with_policy!(self, A(algorithm) => algorithm.taken_at(at))

@@ -268,6 +268,17 @@ pub(super) trait Algorithm: Sized {
         if self.has_use_of(taken, now) { units } else { 0 }
     }
 
+    /// How much of so many units that still count the words of a cell tell apart: of a list what
+    /// lies at the instant, or may have merged with that.
+    fn left_in(&self, _words: &[u64], units: Units, _taken: Moment, _is_exact: bool) -> Units {
+        units
+    }
+
+    /// The time of a decision as it is for what was taken at another instant, where that is kept.
+    fn takes_at(&self, at: &At, _taken: Moment) -> At {
+        *at
+    }
+
     /// The state that was read again once something was given back, of one that said this before.
     fn given_back_since(_before: &Self::State, read: Self::State) -> Self::State {
         read

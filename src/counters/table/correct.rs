@@ -17,14 +17,47 @@ use smallvec::SmallVec;
 use super::charge::{Charge, UseSource};
 use super::hold::Step;
 use super::judge::Script;
+use super::locked::Locked;
 use crate::base::clock::Timestamp;
 use crate::counters::algorithms::{Gauge, Policy};
 use crate::counters::counter::Counter;
 use crate::counters::history::Used;
-use crate::counters::time::Moment;
+use crate::counters::time::{At, HowCounted, Moment};
 use crate::rules::Cost;
 
 const NOTHING: Used = Used { units: 0, latest: Moment(0) };
+
+/// When an event was taken of rate limits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    /// When it was decided about.
+    pub(crate) decided: Moment,
+    /// When it happened, or was decided about where that was before.
+    pub(crate) dated: Moment,
+    pub(crate) counted: HowCounted,
+}
+
+impl Taken {
+    /// The instant at which a counter of this policy has it; where that is not known, the earliest
+    /// that it can be: then no more comes back than what is sure to count still.
+    fn of(self, policy: &Policy) -> Moment {
+        match self.counted {
+            HowCounted::Asked => self.decided,
+            HowCounted::Recorded if !policy.keeps_list() => self.decided,
+            HowCounted::Recorded | HowCounted::Between => self.dated,
+        }
+    }
+
+    /// The time of the correction for a counter that keeps when it was taken.
+    pub(super) fn at(self, policy: &Policy, at: &At) -> At {
+        policy.takes_at(at, self.of(policy))
+    }
+
+    /// Whether all that it has was taken at that instant.
+    fn is_exact(self) -> bool {
+        self.counted != HowCounted::Between
+    }
+}
 
 /// A correction of an event.
 #[derive(Debug)]
@@ -32,8 +65,7 @@ pub(crate) struct Correcting {
     /// The number of the event, and that of the entry of the log that has it as it is now.
     pub(crate) event: u64,
     pub(crate) current: u64,
-    /// When it was taken of rate limits.
-    pub(crate) taken: Moment,
+    pub(crate) taken: Taken,
     pub(crate) taken_at: Timestamp,
     /// What it cost each rule, and what it costs from now on; nothing where it is void.
     pub(crate) costs: SmallVec<[(u32, Cost, Option<Cost>); 8]>,
@@ -55,6 +87,16 @@ impl Correcting {
     }
 }
 
+impl Step<'_, '_> {
+    /// When what it corrects was taken.
+    pub(super) fn taken(&self) -> Option<Taken> {
+        match self {
+            Self::Correct(correcting, _) => Some(correcting.taken),
+            _ => None,
+        }
+    }
+}
+
 impl Script<'_, '_> {
     /// Asks rate limits for what still counts in them.
     pub(super) fn begin_correcting(&self, step: &Step<'_, '_>, charges: &mut [Charge]) {
@@ -71,7 +113,8 @@ impl Script<'_, '_> {
                 charge.costs(Cost { units: 0, counts });
             } else {
                 let Cost { units, .. } = Correcting::difference(before, after);
-                let left = counter.policy.left_of(units, correcting.taken, self.at.now);
+                let taken = correcting.taken.of(&counter.policy);
+                let left = counter.policy.left_of(units, taken, self.at.now);
                 charge.costs(Cost { units: left, counts: left != 0 });
             }
         }
@@ -83,16 +126,22 @@ impl Script<'_, '_> {
         &self,
         correcting: &Correcting,
         charges: &mut [Charge],
+        locked: &impl Locked,
         grows: &mut bool,
     ) -> bool {
-        let corrected = self.correct_all(correcting, charges);
+        let corrected = self.correct_all(correcting, charges, locked);
         let makes = |charge: &Charge| charge.cell.is_none() && self.counting(charge).is_some();
         *grows = charges.iter().any(makes);
         correcting.unknown.set(corrected.err());
         corrected.is_ok()
     }
 
-    fn correct_all(&self, correcting: &Correcting, charges: &mut [Charge]) -> Result<(), u32> {
+    fn correct_all(
+        &self,
+        correcting: &Correcting,
+        charges: &mut [Charge],
+        locked: &impl Locked,
+    ) -> Result<(), u32> {
         for charge in charges.iter_mut() {
             let Some(counter) = self.counter(charge) else { continue };
             if counter.policy.balance().is_some() || counter.counts_values() || counter.is_marking()
@@ -107,9 +156,28 @@ impl Script<'_, '_> {
                 charge.costs(Cost::NOTHING);
             } else if let Some(gauge) = counter.policy.gauge() {
                 self.correct_gauge(correcting, charge, gauge)?;
+            } else if counter.policy.keeps_list() && charge.cost().units < 0 {
+                Self::correct_window(correcting, charge, counter, locked);
             }
         }
         self.correct_values(correcting, charges)
+    }
+
+    /// Takes back of a window that keeps instants what lies at that of the event, and nothing else:
+    /// nothing leaves too early then.
+    fn correct_window(
+        correcting: &Correcting,
+        charge: &mut Charge,
+        counter: &Counter,
+        locked: &impl Locked,
+    ) {
+        let Correcting { taken, .. } = correcting;
+        let row = locked.row(charge.row);
+        let cell = charge.cell.and_then(|cell| row?.cell_at(cell.get() as usize));
+        let words = cell.map_or(&[][..], |cell| cell.words);
+        let (units, of) = (charge.cost().units, taken.of(&counter.policy));
+        let left = counter.policy.left_in(words, units, of, !taken.is_exact());
+        charge.costs(Cost { units: left, counts: left != 0 });
     }
 
     /// Whether a counter without a cell starts from what is recorded.

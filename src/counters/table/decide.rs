@@ -118,7 +118,8 @@ impl Table {
             let mut shared = new.as_deref().map_or_else(Lineages::new, |new| new.lineages(request));
             step.add_lineages(&mut shared);
             let mut rows = Rows::lock(self, request.rows, shared);
-            let mut script = Script { table: self, request, at: verdict.at, new: &mut new };
+            let (at, corrects) = (verdict.at, step.taken());
+            let mut script = Script { table: self, request, at, corrects, new: &mut new };
             match script.decide(&mut rows, verdict, step) {
                 Ok(()) => return Ok(()),
                 Err(Unfinished::Undecided(why)) => return Err(why),
@@ -181,7 +182,9 @@ impl Script<'_, '_> {
         }
         let can_be_done = match step {
             Step::Adjust(adjusting, _) => self.adjust(adjusting, charges, locked),
-            Step::Correct(correcting, _) => self.correct(correcting, charges, &mut judgement.grows),
+            Step::Correct(correcting, _) => {
+                self.correct(correcting, charges, &*locked, &mut judgement.grows)
+            }
             _ => true,
         };
         if !can_be_done {

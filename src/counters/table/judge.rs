@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::Table;
 use super::accounts::Pending;
 use super::charge::{Charge, Counts, UseSource};
+use super::correct::Taken;
 use super::locked::{Lineages, Locked, NOWHERE};
 use super::request::{Intent, Request, Stale};
 use super::starts::Start;
@@ -47,6 +48,8 @@ pub(super) struct Script<'s, 'e> {
     pub(super) table: &'s Table,
     pub(super) request: &'s Request<'s, 'e>,
     pub(super) at: At,
+    /// When what is corrected was taken.
+    pub(super) corrects: Option<Taken>,
     pub(super) new: &'s mut Option<Box<NewCounters>>,
 }
 

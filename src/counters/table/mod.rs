@@ -59,7 +59,7 @@ pub(crate) use self::adjust::Adjusting;
 pub(crate) use self::audit::Mismatch;
 pub(crate) use self::audit::{Audit, Audited};
 pub(crate) use self::charge::{Charge, Charges, Match, Role};
-pub(crate) use self::correct::Correcting;
+pub(crate) use self::correct::{Correcting, Taken};
 pub(crate) use self::crossings::{CrossedRow, Crossing};
 pub(crate) use self::erase::ErasedKeys;
 pub(crate) use self::hold::{

@@ -291,7 +291,7 @@ impl<'s> Straight<'s, '_> {
     #[inline(never)]
     fn script<T>(self, at: &At, part: impl FnOnce(&Script<'_, '_>) -> T) -> T {
         let Self { table, request } = self;
-        part(&Script { table, request, at: *at, new: &mut None })
+        part(&Script { table, request, at: *at, corrects: None, new: &mut None })
     }
 
     #[inline]

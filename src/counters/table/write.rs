@@ -118,12 +118,14 @@ impl Script<'_, '_> {
     #[inline]
     fn count(&self, charge: &mut Charge, counter: &Counter, words: &mut [u64]) -> Option<u32> {
         let cost = charge.cost();
+        let corrected = self.corrects.map(|taken| taken.at(&counter.policy, &self.at));
+        let at = corrected.as_ref().unwrap_or(&self.at);
         if charge.judges() {
-            return counter.policy.charge(&mut charge.reading, words, &self.at, cost);
+            return counter.policy.charge(&mut charge.reading, words, at, cost);
         }
-        let cost = counter.lost_cost(&charge.reading, cost, &self.at);
+        let cost = counter.lost_cost(&charge.reading, cost, at);
         charge.cost = cost.units.into();
-        counter.policy.charge(&mut charge.reading, words, &self.at.for_judge(false), cost)
+        counter.policy.charge(&mut charge.reading, words, &at.for_judge(false), cost)
     }
 
     /// The same of words that are kept.
@@ -202,7 +204,8 @@ impl Script<'_, '_> {
     fn grown(&self, charge: &mut Charge, counter: &Counter, words: &[u64]) -> CellState {
         charge.counts = Counts::Written;
         let words = self.list(charge.rule).map_or(words, |list| &list.words);
-        counter.policy.grown(&charge.reading, words, &self.at, charge.cost())
+        let at = self.corrects.map_or(self.at, |taken| taken.at(&counter.policy, &self.at));
+        counter.policy.grown(&charge.reading, words, &at, charge.cost())
     }
 }
 

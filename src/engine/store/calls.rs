@@ -381,7 +381,8 @@ impl Core {
             appended
         };
         if let Some(ledger) = &self.ledger {
-            let (id, appended) = ledger.append(hashes, timestamp, now, put);
+            let decided = (now, at.how_counted());
+            let (id, appended) = ledger.append(hashes, timestamp, decided, put);
             debug_assert!(
                 appended.is_none_or(|it| ledger.id(it.ordinal) == id),
                 "the ledger and the queue count the same events, in the same order"
@@ -389,7 +390,8 @@ impl Core {
             committed.name(id.ordinal());
             return Receipt { event_id: Some(id), seq: appended.map(|it| it.seq) };
         }
-        let appended = put(&Packed::unsigned(event, timestamp, now));
+        let decided = (now, at.how_counted());
+        let appended = put(&Packed::counted(event, timestamp, decided));
         Receipt { event_id: None, seq: appended.map(|it| it.seq) }
     }
 

@@ -26,7 +26,8 @@ impl Core {
         let Some(ledger) = &self.ledger else { return Receipt::default() };
         let now = self.table.timeline().timestamp(charged.at.now);
         let timestamp = hashes.event().happened_at().map_or(now, Timestamp::from);
-        let (id, ()) = ledger.append(hashes, timestamp, now, |_| ());
+        let decided = (now, charged.at.how_counted());
+        let (id, ()) = ledger.append(hashes, timestamp, decided, |_| ());
         charged.name(id.ordinal());
         Receipt { event_id: Some(id), seq: None }
     }

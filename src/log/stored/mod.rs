@@ -10,6 +10,7 @@ use crate::base::codec::{
     Codec, Malformed, Numbers, Reader, put_list, put_text, put_varint, put_wide,
 };
 use crate::base::format::Version;
+use crate::counters::HowCounted;
 use crate::event::{
     Dimension, Event, PropertyValue, ValueName, attached_json, stored_json, total_tokens,
 };
@@ -32,6 +33,8 @@ struct Facts<'a> {
     /// The engine's time at which it was decided about; of what formats 1 and 2 packed it is in the
     /// record.
     decided_at: Timestamp,
+    /// How it was counted; said where it was decided about at another instant than it happened.
+    counted: HowCounted,
     customer_id: &'a str,
     event_type: &'a str,
     model: Option<&'a str>,
@@ -44,6 +47,10 @@ struct Facts<'a> {
     is_priced: bool,
     latency_ms: Option<u64>,
 }
+
+/// What the ways in which events are counted are stored as: never another number.
+const COUNTED: [(HowCounted, u8); 3] =
+    [(HowCounted::Asked, 0), (HowCounted::Recorded, 1), (HowCounted::Between, 2)];
 
 /// Whose events are erased: those with a value of a dimension.
 ///
@@ -107,17 +114,28 @@ pub(super) fn packed_timestamp(bytes: &[u8]) -> Option<Timestamp> {
 
 /// The timestamp of a packed event, and when it was decided about.
 pub(super) fn packed_times(bytes: &[u8]) -> Option<(Timestamp, Timestamp)> {
-    decode_times(&mut Reader::new(Version::NEWEST, bytes)).ok()
+    let times = decode_times(&mut Reader::new(Version::NEWEST, bytes)).ok();
+    times.map(|(timestamp, decided_at, _)| (timestamp, decided_at))
 }
 
-fn decode_times(from: &mut Reader<'_>) -> Result<(Timestamp, Timestamp), Malformed> {
+/// How far the decision is from the timestamp is never 0 where it is said: a 0 says that the next
+/// byte is how the event was counted, where rules were not asked.
+fn decode_times(from: &mut Reader<'_>) -> Result<(Timestamp, Timestamp, HowCounted), Malformed> {
     let (timestamp, is_apart) = decode_timestamp(from)?;
-    let since = if is_apart { from.wide()? } else { 0 };
-    let decided_at = match since {
-        0 => timestamp,
-        since => Timestamp::from_unix_nanos(timestamp.unix_nanos().saturating_add(since)),
-    };
-    Ok((timestamp, decided_at))
+    if !is_apart {
+        let is_old = from.version() < Version::Three;
+        let counted = if is_old { HowCounted::Between } else { HowCounted::Asked };
+        return Ok((timestamp, timestamp, counted));
+    }
+    let (mut since, mut counted) = (from.wide()?, HowCounted::Asked);
+    if since == 0 {
+        let number = u8::decode(from)?;
+        let known = COUNTED.iter().find(|(_, of)| *of == number);
+        counted = known.ok_or_else(|| from.malformed("how an event was counted"))?.0;
+        since = from.wide()?;
+    }
+    let decided_at = Timestamp::from_unix_nanos(timestamp.unix_nanos().saturating_add(since));
+    Ok((timestamp, decided_at, counted))
 }
 
 /// The timestamp, and whether the decision was at another instant: from format 3 on the lowest bit
@@ -177,15 +195,15 @@ fn put_value(out: &mut Vec<u8>, name: &str, amount: Amount) {
     put_wide(out, amount.millionths());
 }
 
-/// Packs an event that happened at `timestamp`, in the decision at `decided_at`. Strings are
+/// Packs an event that happened at `timestamp`, in the decision that is told. Strings are
 /// borrowed: packing allocates nothing, but for properties that are no text.
 pub(super) fn pack(
     event: &Event<'_>,
     timestamp: Timestamp,
-    decided_at: Timestamp,
+    decided: (Timestamp, HowCounted),
     out: &mut Vec<u8>,
 ) {
-    Facts::of(event, timestamp, decided_at).encode(out);
+    Facts::of(event, timestamp, decided).encode(out);
     let attached = event.attached();
     let more = u64::from(attached.is_some());
     put_varint(out, (event.properties.len() as u64).saturating_add(more));
@@ -249,6 +267,11 @@ impl<'a> Codec<'a> for Facts<'a> {
         if is_apart {
             let (decided_at, timestamp) =
                 (self.decided_at.unix_nanos(), self.timestamp.unix_nanos());
+            if self.counted != HowCounted::Asked {
+                put_wide(out, 0);
+                let known = COUNTED.iter().find(|(counted, _)| *counted == self.counted);
+                out.push(known.map_or(0, |(_, number)| *number));
+            }
             put_wide(out, decided_at.saturating_sub(timestamp));
         }
         put_text(out, self.customer_id);
@@ -265,10 +288,11 @@ impl<'a> Codec<'a> for Facts<'a> {
     }
 
     fn decode(from: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let (timestamp, decided_at) = decode_times(from)?;
+        let (timestamp, decided_at, counted) = decode_times(from)?;
         let mut facts = Self {
             timestamp,
             decided_at,
+            counted,
             customer_id: from.text()?,
             event_type: from.text()?,
             model: Option::decode(from)?,
@@ -327,10 +351,15 @@ impl<'a> Codec<'a> for Stored<'a> {
 
 impl<'a> Facts<'a> {
     #[inline]
-    fn of(event: &'a Event<'_>, timestamp: Timestamp, decided_at: Timestamp) -> Self {
+    fn of(
+        event: &'a Event<'_>,
+        timestamp: Timestamp,
+        (decided_at, counted): (Timestamp, HowCounted),
+    ) -> Self {
         Self {
             timestamp,
             decided_at,
+            counted,
             customer_id: &event.customer_id,
             event_type: &event.event_type,
             model: event.model.as_deref(),
@@ -390,6 +419,11 @@ impl<'a> Stored<'a> {
     /// When it was decided about.
     pub(crate) fn decided_at(&self) -> Timestamp {
         self.facts.decided_at
+    }
+
+    /// How it was counted.
+    pub(crate) fn counted(&self) -> HowCounted {
+        self.facts.counted
     }
 
     /// When the event happened.

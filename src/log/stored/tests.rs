@@ -149,6 +149,28 @@ fn what_comes_back_is_what_was_packed() {
     }
 }
 
+/// How an event was counted is said where it was late, in two bytes where rules were not asked.
+#[test]
+fn how_an_event_was_counted_comes_back() {
+    let event = Event::new("c", "e");
+    let late = Timestamp::new(1_600_000_000, 0);
+    let plain = Packed::unsigned(&event, late, NOW).bytes.len();
+    for (counted, more) in
+        [(HowCounted::Asked, 0), (HowCounted::Recorded, 2), (HowCounted::Between, 2)]
+    {
+        let packed = Packed::counted(&event, late, (NOW, counted));
+        let stored = unpacked(&packed.bytes);
+        assert_eq!((stored.timestamp(), stored.decided_at()), (late, NOW));
+        assert_eq!((stored.counted(), packed.bytes.len()), (counted, plain + more));
+        let in_time = Packed::counted(&event, NOW, (NOW, counted));
+        assert_eq!(unpacked(&in_time.bytes).counted(), HowCounted::Asked);
+    }
+    let mut spoilt = Packed::counted(&event, late, (NOW, HowCounted::Recorded)).bytes.clone();
+    let at = spoilt.windows(2).position(|it| it == [0, 1]).expect("it is said") + 1;
+    spoilt[at] = 9;
+    assert!(Stored::decode_all(Reader::new(Version::NEWEST, &spoilt)).is_err());
+}
+
 /// A packed event of format 1, whose costs were whole.
 #[test]
 fn an_event_of_format_1_is_read_as_it_was() {

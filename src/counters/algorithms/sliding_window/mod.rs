@@ -8,6 +8,8 @@
 //! a use is never late by a whole cell. Amounts above zero merge at the later of their times,
 //! those below at the earlier, so that what is used is never said too low.
 
+mod giving_back;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -99,6 +101,14 @@ impl SlidingWindow {
             (true, true) => at.event,
             (true, false) => at.event.min(at.now),
         }
+    }
+
+    /// The time at which a cost counts. A refund of a rate limit takes back the newest uses,
+    /// however late it comes.
+    fn time_of(&self, cost: Cost, at: &At) -> Moment {
+        let time = self.time(at);
+        let is_refund = cost.units < 0 && !self.rolling && !at.corrects;
+        if is_refund && self.counts(time, at.now) { at.now } else { time }
     }
 
     /// The first moment at which a use does not count any more.
@@ -205,7 +215,7 @@ impl SlidingWindow {
             return;
         }
         if amount < 0 && !self.rolling {
-            return give_back(&mut entries, amount.saturating_neg());
+            return self.refund(&mut entries, time, amount.saturating_neg());
         }
         let later = entries.iter().rev().take_while(|entry| entry.time > time).count();
         let place = entries.len().saturating_sub(later);
@@ -293,41 +303,6 @@ impl SlidingWindow {
         (Moment(now.0.saturating_sub(self.length).saturating_add(1)), self.slot)
     }
 
-    /// Gives back a use of so many units that still counts, and returns how many of them came back.
-    /// Uses merge with later ones of their grid's cell. What of a rate limit's use is not there
-    /// any more, because a refund took it back, comes of the oldest: none leaves too early then.
-    fn take_back(
-        &self,
-        entries: &mut SmallVec<[Entry; 8]>,
-        taken: Moment,
-        units: Units,
-        now: Moment,
-    ) -> Units {
-        if !self.counts(taken, now) {
-            return 0;
-        }
-        let is_in_cell = |time| self.rolling || self.slot_of(time) == self.slot_of(taken);
-        let is_merged = |it: &Entry| it.amount > 0 && it.time > taken && is_in_cell(it.time);
-        let place = entries.iter().position(|entry| entry.time == taken);
-        let place = place.or_else(|| entries.iter().position(is_merged));
-        let mut rest = units;
-        if let Some(entry) = place.and_then(|place| entries.get_mut(place)) {
-            let given = if self.rolling { rest } else { rest.min(entry.amount) };
-            entry.amount = entry.amount.saturating_sub(given);
-            rest = rest.saturating_sub(given);
-        }
-        if !self.rolling {
-            let alive = entries.iter_mut().filter(|entry| self.counts(entry.time, now));
-            for entry in alive {
-                let given = rest.min(entry.amount);
-                entry.amount = entry.amount.saturating_sub(given);
-                rest = rest.saturating_sub(given);
-            }
-        }
-        entries.retain(|entry| entry.amount != 0);
-        units.saturating_sub(rest)
-    }
-
     /// A list of what is recorded, the oldest first.
     pub(in crate::counters) fn recorded(&self, now: Moment, uses: &[(Moment, Units)]) -> CellState {
         uses.iter().fold(CellState::empty(Layout::List), |list, &(time, amount)| {
@@ -378,7 +353,7 @@ impl Algorithm for SlidingWindow {
 
     #[inline(never)]
     fn charge(&self, read: &mut SlidingUse, cost: Cost, at: &At) {
-        let time = self.time(at);
+        let time = self.time_of(cost, at);
         read.passes_at = time;
         if cost.units == 0 || !self.counts(time, at.now) {
             return;
@@ -400,12 +375,12 @@ impl Algorithm for SlidingWindow {
         if self.room(words, at.now, cost.units).is_some() {
             return None;
         }
-        self.put(words, at.now, Entry { time: self.time(at), amount: cost.units });
+        self.put(words, at.now, Entry { time: self.time_of(cost, at), amount: cost.units });
         Some(0)
     }
 
     fn grown(&self, _: &SlidingUse, words: &[u64], cost: Cost, at: &At) -> CellState {
-        self.list_with(words, at.now, Entry { time: self.time(at), amount: cost.units })
+        self.list_with(words, at.now, Entry { time: self.time_of(cost, at), amount: cost.units })
     }
 
     fn is_idle(&self, cell: Cell<'_>, at: &At) -> bool {
@@ -476,6 +451,22 @@ impl Algorithm for SlidingWindow {
         if self.rolling || self.counts(taken, now) { units } else { 0 }
     }
 
+    fn left_in(&self, words: &[u64], units: Units, taken: Moment, is_exact: bool) -> Units {
+        if self.rolling {
+            return units;
+        }
+        let uses = self.places_of(Entries::of(words).iter(), taken);
+        let uses = uses.filter(|(_, entry)| !is_exact || entry.time == taken);
+        uses.fold(0, |sum: Units, (_, entry)| sum.saturating_add(entry.amount)).min(units)
+    }
+
+    fn takes_at(&self, at: &At, taken: Moment) -> At {
+        if self.rolling {
+            return *at;
+        }
+        At { event: taken, explicit: true, recorded: true, corrects: true, ..*at }
+    }
+
     /// When the cost of the decision counts stays as it was.
     fn given_back_since(before: &SlidingUse, read: SlidingUse) -> SlidingUse {
         SlidingUse { passes_at: before.passes_at, ..read }
@@ -540,8 +531,10 @@ impl Algorithm for SlidingWindow {
     fn charged_at(read: &SlidingUse, written: bool, at: At) -> At {
         if written && read.passes_at == at.now {
             At { event: at.now, explicit: false, ..at }
+        } else if written {
+            At { event: read.passes_at, explicit: true, recorded: true, corrects: true, ..at }
         } else {
-            At { recorded: written, ..at }
+            At { recorded: false, ..at }
         }
     }
 
@@ -566,19 +559,5 @@ impl Algorithm for SlidingWindow {
 
     fn of_format_1(&self, cell: CellState) -> CellState {
         self.of_ring(&cell.words)
-    }
-}
-
-/// Takes back the newest uses, at most all.
-fn give_back(entries: &mut EntriesMut<'_>, mut amount: Units) {
-    while let Some(newest) = entries.len().checked_sub(1)
-        && let Some(entry) = entries.get(newest)
-    {
-        let left = entry.amount.saturating_sub(amount);
-        if left > 0 {
-            return entries.set(newest, Entry { amount: left, ..entry });
-        }
-        amount = amount.saturating_sub(entry.amount);
-        entries.remove(newest, newest.saturating_add(1));
     }
 }
