@@ -255,10 +255,14 @@ impl Account {
         Status { id, span, limit, used, held, exceeded }
     }
 
-    /// Whether an event of a key has brought something since the rule was made.
+    /// Whether an event of a key has brought something to the window of now since the rule came.
     pub(super) fn has_seen(&self, rule: &Rule, key: &str) -> bool {
+        let window = |at: i64| self.window(rule, key, at);
         let mut acts = self.acts.iter().skip(rule.since);
-        acts.any(|act| self.key(rule, act).as_deref() == Some(key) && self.amount(rule, act) > 0)
+        acts.any(|act| {
+            let is_of = self.key(rule, act).as_deref() == Some(key);
+            is_of && self.amount(rule, act) > 0 && window(act.at) == window(self.now)
+        })
     }
 
     /// The rules that have a say about an event.
