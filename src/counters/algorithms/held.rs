@@ -321,6 +321,11 @@ impl Policy {
         })
     }
 
+    /// Whether a cell holds the event.
+    pub(in crate::counters) fn is_of_event(&self, cell: &Cell<'_>, at: &At) -> bool {
+        with_policy!(self, A(algorithm) => algorithm.holds(*cell, at))
+    }
+
     /// What a cell of two words says, where it is one that holds the event and of what can be held.
     pub(in crate::counters) fn read_narrow(&self, cell: &Cell<'_>, at: &At) -> Option<Reading> {
         with_policy!(self, A(algorithm) => {

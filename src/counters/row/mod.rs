@@ -240,13 +240,6 @@ impl<'r> Row<'r> {
         Some(Cell { offset, extra: high(tag), words })
     }
 
-    /// The cell at `offset`, if it is one of two words and of this counter, with open holds or not.
-    #[inline]
-    pub(super) fn narrow_at(self, number: u32, offset: usize) -> Option<Cell<'r>> {
-        let [tag, words @ ..] = self.0.get(offset..)?.first_chunk::<{ 1 + NARROW }>()?;
-        (low(*tag) & !HELD == number).then_some(Cell { offset, extra: high(*tag), words })
-    }
-
     /// Whether a cell of this counter lies at `offset`.
     #[inline]
     pub(super) fn has_at(self, offset: usize, number: u32) -> bool {
@@ -378,6 +371,21 @@ impl<'r> RowMut<'r> {
         (low(tag) == number).then_some(cell)
     }
 
+    /// The same of a counter with open holds or without.
+    #[inline]
+    pub(super) fn narrow_at(&mut self, offset: usize, number: u32) -> Option<&mut Narrow> {
+        let cell: &mut Narrow = self.0.get_mut(offset..)?.first_chunk_mut()?;
+        let [tag, ..] = *cell;
+        (low(tag) & !HELD == number).then_some(cell)
+    }
+
+    /// Puts back what was in such a cell, and the mark of all cells of its counter.
+    pub(super) fn restore_marked(&mut self, offset: usize, cell: &Narrow) {
+        let [tag, ..] = *cell;
+        self.restore(offset, cell);
+        self.mark_held(number_of(tag), low(tag) & HELD > 0);
+    }
+
     /// Puts back what was in such a cell.
     pub(super) fn restore(&mut self, offset: usize, cell: &Narrow) {
         if let Some(to) = self.0.get_mut(offset..).and_then(<[_]>::first_chunk_mut) {
@@ -453,7 +461,10 @@ impl<'r> RowMut<'r> {
 }
 
 /// A cell of two words of state: its tag, and these.
-pub(super) type Narrow = [u64; 1 + NARROW];
+pub(super) type Narrow = [u64; NARROW_CELL];
+
+/// How far the cell behind one of two words of state lies from it.
+pub(super) const NARROW_CELL: usize = 1 + NARROW;
 
 /// The state in it.
 #[inline]
@@ -466,6 +477,12 @@ pub(super) fn state_in([tag, words @ ..]: &Narrow) -> Cell<'_> {
 pub(super) fn put_into([tag, a, b]: &mut Narrow, state: &StateWords) {
     *tag = u64::from(low(*tag)) | (u64::from(state.extra) << 32);
     [*a, *b] = [state.words[0], state.words[1]];
+}
+
+/// Marks it as one of a counter with open holds, or of one without.
+#[inline]
+pub(super) fn mark([tag, ..]: &mut Narrow, held: bool) {
+    *tag = if held { *tag | u64::from(HELD) } else { *tag & !u64::from(HELD) };
 }
 
 /// The cells of a row from an offset on.

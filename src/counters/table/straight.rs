@@ -26,17 +26,14 @@ use super::locked::{FewRows, Locked, OneRow};
 use super::request::{Commit, Committed, Intent, Request, Stale, Verdict};
 use super::spending::Spent;
 use crate::counters::algorithms::{KeyRow, Part, Passed};
-use crate::counters::cell::{CellState, NARROW};
+use crate::counters::cell::CellState;
 use crate::counters::counter::Counter;
-use crate::counters::row::{self, Narrow, Row, RowMut};
+use crate::counters::row::{self, NARROW_CELL, Narrow, Row, RowMut};
 use crate::counters::time::At;
 use crate::rules::Enforcement;
 
 /// How many rows an everyday decision locks at the most.
 const ROWS: usize = 4;
-
-/// How far the cell behind one of two words of state lies from it.
-const NARROW_CELL: usize = 1 + NARROW;
 
 /// How many cells are written before all rules have judged.
 const AHEAD: usize = 4;

@@ -21,6 +21,7 @@ use crate::counters::row::RowKey;
 use crate::counters::time::Moment;
 use crate::rules::{Cost, Units};
 
+mod cells;
 mod end;
 mod patch;
 mod script;
@@ -192,12 +193,17 @@ impl Held {
 
     /// The place of a row, which is added where it is not there.
     fn place(&mut self, row: HeldIn) -> u32 {
-        let known = self.rows.iter().position(|known| *known == row);
-        let place = known.unwrap_or_else(|| {
-            self.rows.push(row);
-            self.rows.len().saturating_sub(1)
-        });
-        u32::try_from(place).unwrap_or(NOWHERE)
+        match self.rows.iter().position(|known| *known == row) {
+            Some(place) => u32::try_from(place).unwrap_or(NOWHERE),
+            None => self.new_place(row),
+        }
+    }
+
+    /// The place of a row that is not there so far.
+    fn new_place(&mut self, row: HeldIn) -> u32 {
+        let place = u32::try_from(self.rows.len()).unwrap_or(NOWHERE);
+        self.rows.push(row);
+        place
     }
 
     /// Adds to what is held of a counter of which nothing is so far.
@@ -218,7 +224,10 @@ impl HeldIn {
     fn of_key(hash: u64, key: RowKey<'_>) -> Self {
         match key {
             RowKey::Partition { group, values } => {
-                let values = values.iter().map(|value| Box::from(*value)).collect();
+                let values = match values {
+                    [one] => SmallVec::from_buf([Box::from(*one)]),
+                    all => all.iter().map(|value| Box::from(*value)).collect(),
+                };
                 Self::Own { hash, group, values }
             }
             RowKey::Overflow { counter: lineage } => Self::Shared { lineage },

@@ -7,21 +7,19 @@
 //! compare.
 
 use std::num::NonZeroU32;
-use std::slice::IterMut;
 use std::sync::atomic::Ordering;
 
-use smallvec::SmallVec;
-
+use super::cells::{Before, CellBefore, using, write};
 use super::{Held, HeldIn, Holding, Settling};
 use crate::counters::algorithms::{Passed, Reading, Settlement, Take};
-use crate::counters::cell::Cell;
 use crate::counters::counter::{Counter, CounterSet};
-use crate::counters::row::Row;
+use crate::counters::row::{self, NARROW_CELL, RowMut};
 use crate::counters::table::Table;
-use crate::counters::table::charge::{Charge, next_of};
+use crate::counters::table::charge::Charge;
 use crate::counters::table::locked::{FewRows, Locked, OneRow, RowPlace};
 use crate::counters::table::request::{Commit, Committed, Request, RowAddresses, Stale, Verdict};
-use crate::counters::table::shard::held::{HeldRow, HoldKey, OneHold};
+use crate::counters::table::shard::Shard;
+use crate::counters::table::shard::held::{HeldRow, HoldKey, OneHold, OnePart};
 use crate::counters::table::upkeep::look_at_held;
 use crate::counters::time::{At, Moment};
 use crate::rules::{Cost, Enforcement, Units};
@@ -114,23 +112,6 @@ impl Table {
     }
 }
 
-/// The cell of two words of a counter that a use of it takes, first where a row mostly has it.
-fn find<T>(
-    row: Row<'_>,
-    number: u32,
-    hint: &mut usize,
-    mut using: impl FnMut(Cell<'_>) -> Option<T>,
-) -> Option<(Option<NonZeroU32>, T)> {
-    let mut try_at = |offset: usize| Some((offset, using(row.narrow_at(number, offset)?)?));
-    let hinted = *hint;
-    let (offset, used) = try_at(hinted).or_else(|| {
-        let cells = row.cells_of(number, 0);
-        cells.map(|cell| cell.offset).find_map(try_at)
-    })?;
-    *hint = row.after(offset);
-    Some((u32::try_from(offset).ok().and_then(NonZeroU32::new), used))
-}
-
 fn period_of(reading: &Reading) -> i64 {
     reading.bounds().map_or(0, |period| period.start)
 }
@@ -140,24 +121,44 @@ impl Task for Hold<'_, '_> {
         let Self { table, request, verdict, holding } = self;
         verdict.at.begin(table, request, locked)?;
         let Verdict { at, allowed, charges, held: said, .. } = verdict;
-        let (counters, at) = (request.counters, &*at);
+        let (counters, at, rows) = (request.counters, &*at, request.rows.len());
         holding.until = Moment(at.now.0.saturating_add(holding.lasting.unwrap_or(0)));
-        let key = holding.key();
-        let mut noting =
-            Noting { counters, at, key, held: &mut holding.held, ones: SmallVec::new() };
-        let (mut rest, rows) = (charges.iter_mut(), request.rows.len());
-        let mut judge = |row: u32| noting.judge(row, locked.place_at(row)?, &mut rest);
-        let is_straight = (0_u32..).take(rows).all(|row| judge(row).is_some());
-        if !is_straight || rest.len() > 0 {
+        said.clear();
+        let mut noting = Noting::<N> {
+            counters,
+            at,
+            key: holding.key(),
+            held: &mut holding.held,
+            said,
+            next: 0,
+            before: Before::none(),
+            ones: [const { None }; N],
+            has_others: false,
+        };
+        let mut hold = |row: u32| noting.hold(row, locked.place_at(row)?, charges);
+        let is_straight = (0_u32..).take(rows).all(|row| hold(row).is_some());
+        let Noting { next, before, ones, has_others, said, .. } = noting;
+        if !is_straight || next != charges.len() {
+            before.undo(locked, charges);
+            said.clear();
             holding.held = Held::default();
             return Ok(false);
         }
         *allowed = true;
-        said.clear();
-        let mut rest = charges.iter_mut();
-        for (row, one) in (0_u32..).zip(noting.ones) {
-            if let Some(place) = locked.place_at(row) {
-                write_held((table, counters, at), (row, place, one), &mut rest, said);
+        if has_others {
+            said.clear();
+        }
+        for (row, one) in (0_u32..).zip(ones) {
+            if let Some((one, place)) = one.zip(locked.place_at(row)) {
+                let shard = if has_others {
+                    hold_beside(counters, (row, place, one), charges, said)
+                } else {
+                    place.shard.hold_one(one);
+                    place.shard
+                };
+                for _ in 0..LOOKS {
+                    look_at_held(table, shard, counters, at);
+                }
             }
         }
         finish(table, request, at, locked);
@@ -166,100 +167,105 @@ impl Task for Hold<'_, '_> {
 }
 
 /// What is noted of a new hold while it is judged.
-struct Noting<'n> {
+struct Noting<'n, const N: usize> {
     counters: &'n CounterSet,
     at: &'n At,
     key: HoldKey,
     held: &'n mut Held,
+    /// How much of each rule is held then.
+    said: &'n mut Vec<(u32, Units)>,
+    /// The place of the charge that is judged next.
+    next: usize,
+    before: Before,
     /// What it holds of each row.
-    ones: SmallVec<[Box<OneHold>; ROWS]>,
+    ones: [Option<Box<OneHold>>; N],
+    /// Others hold something of one of the rows.
+    has_others: bool,
 }
 
-impl Noting<'_> {
-    /// Judges the charges of a row, which are the next, each by the cell where it lies. Their
-    /// readings move on, and nothing is written. `None` where that is not for this path, or one is
-    /// refused.
-    fn judge(
+impl<const N: usize> Noting<'_, N> {
+    /// Judges the charges of a row, which are the next, each by the cell where it lies, and writes
+    /// what it holds: nobody else sees the rows before all have judged or it is undone. `None`
+    /// where that is not for this path, or one is refused.
+    fn hold(
         &mut self,
         index: u32,
         RowPlace { hash, key, slot, shard }: RowPlace<'_, '_>,
-        rest: &mut IterMut<'_, Charge>,
+        charges: &mut [Charge],
     ) -> Option<()> {
         let Self { counters, at, .. } = *self;
-        if shard.first_expiry(hash, key).is_some_and(|first| first <= at.now) {
-            return None;
+        if let Some(first) = shard.first_expiry(hash, key) {
+            if first <= at.now {
+                return None;
+            }
+            self.has_others = true;
         }
         let mut one = shard.new_one(slot, self.key, at);
-        let row = shard.row(slot);
-        let (mut place, mut hint) = (None, row.first_cell());
-        while let Some(charge) = next_of(rest, index) {
+        let mut row = shard.row_mut(slot);
+        let (mut place, mut hint) = (None, row.as_row().first_cell());
+        while let Some(charge) = charges.get_mut(self.next).filter(|charge| charge.row == index) {
             let counter = counters.counter(charge.rule)?;
             if !charge.judges() || counter.took_over() {
                 return None;
             }
-            let (number, cost, reading) = (counter.number(), charge.cost(), &mut charge.reading);
-            let (cell, (fits, facts)) = find(row, number, &mut hint, |cell| {
-                counter.policy.hold_narrow(&cell, at, cost, reading)
+            let (cost, reading) = (charge.cost(), &mut charge.reading);
+            let (offset, (fits, facts, cell)) = using(&mut row, (counter, at), hint, |cell| {
+                let state = row::state_in(cell);
+                let (fits, facts) = counter.policy.hold_narrow(&state, at, cost, reading)?;
+                Some((fits, facts, *cell))
             })?;
             if !fits {
                 return None;
             }
-            let cell = cell.filter(|_| cost.counts);
-            charge.passed(Passed { fits, counts: cost.counts, is_known: true, cell });
-            if cell.is_some() && cost.units > 0 {
-                let held = &mut *self.held;
-                let place = *place.get_or_insert_with(|| held.place(HeldIn::of_key(hash, key)));
-                held.push(place, counter.lineage(), cost.units);
-                one.add(number, cost.units, facts);
+            let is_held = cost.counts && cost.units > 0;
+            if cost.counts {
+                self.before.cells.push(CellBefore { charge: self.next, offset, cell, cost });
+                let held = is_held.then_some(true);
+                hint = write(&mut row, (offset, hint), counter.number(), reading, held);
+                charge.wrote_ahead(u32::try_from(offset).ok().and_then(NonZeroU32::new)?);
+            } else {
+                hint = offset.saturating_add(NARROW_CELL);
+                charge.passed(Passed { fits, counts: false, is_known: true, cell: None });
             }
+            if is_held {
+                let held = &mut *self.held;
+                let new = || held.new_place(HeldIn::of_key(hash, key));
+                let place = *place.get_or_insert_with(new);
+                held.push(place, counter.lineage(), cost.units);
+                one.add(counter.number(), cost.units, facts);
+                self.said.push((charge.rule, cost.units));
+            }
+            self.next = self.next.saturating_add(1);
         }
-        self.ones.push(one);
+        *self.ones.get_mut(index as usize)? = Some(one);
         Some(())
     }
 }
 
-/// Writes what was judged of a row, and keeps of whom it is.
-fn write_held(
-    (table, counters, at): (&Table, &CounterSet, &At),
-    (index, RowPlace { hash, key, slot, shard }, one): (u32, RowPlace<'_, '_>, Box<OneHold>),
-    rest: &mut IterMut<'_, Charge>,
+/// Keeps of whom a hold is where others may hold something of the row, and says how much all hold.
+fn hold_beside<'l>(
+    counters: &CounterSet,
+    (index, place, one): (u32, RowPlace<'l, '_>, Box<OneHold>),
+    charges: &[Charge],
     said: &mut Vec<(u32, Units)>,
-) {
-    let mut others = shard.take_held(hash, key);
-    if let Some(held) = &mut others {
+) -> &'l mut Shard {
+    let RowPlace { hash, key, shard, .. } = place;
+    let of_row = charges.iter().filter(|charge| charge.row == index);
+    if let Some(mut held) = shard.take_held(hash, key) {
         held.add(&one);
-    }
-    let mut cells = shard.row_mut(slot);
-    let mut hint = cells.as_row().first_cell();
-    while let Some(charge) = next_of(rest, index) {
-        let Some(counter) = counters.counter(charge.rule) else { continue };
-        let (number, units) = (counter.number(), charge.cost().units);
-        if let Some(cell) = charge.cell.filter(|_| charge.is_passed()) {
-            let cell = cell.get() as usize;
-            cells.put(cell, &charge.reading.words());
-            if units > 0 {
-                cells.mark_held_at(cell, &mut hint, number, true);
-            }
-            charge.wrote();
-            if units > 0 && others.is_none() {
-                said.push((charge.rule, units));
-            }
-        }
-        if let Some(held) = &others {
+        let numbered = of_row.filter_map(|it| Some((it, counters.counter(it.rule)?.number())));
+        said.extend(numbered.filter_map(|(charge, number)| {
             let held = held.counter(number, period_of(&charge.reading));
-            said.extend(held.map(|held| (charge.rule, held.held)));
-        }
+            held.map(|held| (charge.rule, held.held))
+        }));
+        shard.hold(held);
+        shard.spare_one(one);
+    } else {
+        let is_held = |charge: &&Charge| charge.is_written() && charge.cost().units > 0;
+        said.extend(of_row.filter(is_held).map(|it| (it.rule, it.cost().units)));
+        shard.hold_one(one);
     }
-    for _ in 0..LOOKS {
-        look_at_held(table, shard, counters, at);
-    }
-    match others {
-        Some(held) => {
-            shard.hold(held);
-            shard.spare_one(one);
-        }
-        None => shard.hold_one(one),
-    }
+    shard
 }
 
 /// Looks after the shards.
@@ -270,30 +276,31 @@ fn finish(table: &Table, request: &Request<'_, '_>, at: &At, locked: &mut (impl 
     }
 }
 
-/// What is known of the rows of a commit before anything is written.
-#[derive(Default)]
-struct Known {
-    /// What is held of each, taken out.
-    taken: SmallVec<[Taken; 1]>,
+/// What is known of the rows of a commit while it is judged.
+struct Known<'k, const N: usize> {
+    counters: &'k CounterSet,
+    at: &'k At,
+    key: HoldKey,
+    /// The place of the charge that is judged next.
+    next: usize,
+    before: Before,
+    /// What is held of each row, taken out.
+    taken: [Taken; N],
     /// How many parts of the hold were found.
     parts: usize,
     is_overrun: bool,
 }
 
-impl Known {
-    /// Works out where each counter of the row stands after the commit that was taken last, and
-    /// writes nothing. `None` where it is not for this path.
-    fn judge(
-        &mut self,
-        (counters, at, key): (&CounterSet, &At, HoldKey),
-        (index, row): (u32, Row<'_>),
-        charges: &mut IterMut<'_, Charge>,
-    ) -> Option<()> {
-        let taken = self.taken.last()?;
-        let mut hint = row.first_cell();
-        while let Some(charge) = next_of(charges, index) {
+impl<const N: usize> Known<'_, N> {
+    /// Works out where each counter of the row stands after the commit, and writes it where this
+    /// hold alone is open. `None` where it is not for this path.
+    fn judge(&mut self, index: u32, mut row: RowMut<'_>, charges: &mut [Charge]) -> Option<()> {
+        let Self { counters, at, key, .. } = *self;
+        let taken = self.taken.get(index as usize)?;
+        let (mut hint, mut place) = (row.as_row().first_cell(), 0);
+        while let Some(charge) = charges.get_mut(self.next).filter(|charge| charge.row == index) {
             let counter = counters.counter(charge.rule)?;
-            let policy = &counter.policy;
+            let (policy, number) = (&counter.policy, counter.number());
             if !charge.judges() || counter.took_over() {
                 return None;
             }
@@ -301,15 +308,15 @@ impl Known {
             let take;
             let settlement = match taken {
                 Taken::Nothing => None,
-                Taken::One(one) => match one.part(counter.number()) {
+                Taken::One(one) => match part_of(one, &mut place, number) {
                     Some(part) => {
                         take = [part.take()];
-                        let committed = part.committed.as_ref();
-                        Some(settlement(full, &take, (part.period, committed), 0)?)
+                        let with = (part.period, part.committed.as_ref());
+                        Some(settlement(full, &take, with, 0)?)
                     }
                     None => None,
                 },
-                Taken::Many(row) => match row.part(counter.number(), key) {
+                Taken::Many(row) => match row.part(number, key) {
                     Some((of, part)) => {
                         let left = of.held.saturating_sub(part.units);
                         let with = (of.period, of.committed.as_ref());
@@ -318,29 +325,56 @@ impl Known {
                     None => None,
                 },
             };
-            let (cell, fits) = find(row, counter.number(), &mut hint, |cell| {
-                if let Some(settlement) = &settlement {
-                    return policy.settle_narrow(&cell, at, settlement, reading);
-                }
-                *reading = policy.read_narrow(&cell, at)?;
-                (!full.counts && !policy.is_too_late(reading, at)).then_some(true)
+            let (offset, (fits, cell)) = using(&mut row, (counter, at), hint, |cell| {
+                let state = row::state_in(cell);
+                let fits = if let Some(settlement) = &settlement {
+                    policy.settle_narrow(&state, at, settlement, reading)?
+                } else {
+                    *reading = policy.read_narrow(&state, at)?;
+                    (!full.counts && !policy.is_too_late(reading, at)).then_some(true)?
+                };
+                Some((fits, *cell))
             })?;
             // One on trial counts nothing beyond the hold that it would not let in.
             if !fits && counter.enforcement == Enforcement::Shadow {
                 return None;
             }
-            let cell = cell.filter(|_| settlement.is_some());
-            if let Some(Settlement { beyond, .. }) = settlement {
-                self.is_overrun |= beyond.counts;
+            let mut passed = Passed { fits, counts: false, is_known: true, cell: None };
+            let mut beyond = None;
+            if let Some(settlement) = &settlement {
+                passed.cell = Some(u32::try_from(offset).ok().and_then(NonZeroU32::new)?);
+                self.is_overrun |= settlement.beyond.counts;
                 self.parts = self.parts.saturating_add(1);
+                beyond = Some(settlement.beyond).filter(|_| matches!(taken, Taken::One(_)));
             }
-            charge.passed(Passed { fits, counts: false, is_known: true, cell });
+            charge.passed(passed);
+            if let Some(beyond) = beyond {
+                let before = CellBefore { charge: self.next, offset, cell, cost: full };
+                self.before.cells.push(before);
+                hint = write(&mut row, (offset, hint), number, &charge.reading, Some(false));
+                charge.costs(beyond);
+                if beyond.counts {
+                    charge.wrote();
+                }
+            } else {
+                hint = row.as_row().after(offset);
+            }
+            self.next = self.next.saturating_add(1);
         }
         Some(())
     }
 }
 
+/// What a reservation holds of a counter: mostly what is in the next place, which then goes on.
+#[inline]
+fn part_of<'h>(one: &'h OneHold, place: &mut usize, number: u32) -> Option<&'h OnePart> {
+    let found = one.parts.get(*place).filter(|part| part.number == number);
+    *place = place.saturating_add(1);
+    found.or_else(|| one.parts.iter().find(|part| part.number == number))
+}
+
 /// What a commit of so much does to a counter of which a part is held by these takes.
+#[inline]
 fn settlement<'p>(
     full: Cost,
     takes: &'p [Take],
@@ -363,8 +397,16 @@ impl Task for Settle<'_, '_, '_, '_> {
         verdict.at.begin(table, request, locked)?;
         let Verdict { at, allowed, charges, held: said, .. } = verdict;
         let (counters, at, key) = (request.counters, &*at, settling.key());
-        let mut known = Known::default();
-        let mut rest = charges.iter_mut();
+        let mut known = Known::<N> {
+            counters,
+            at,
+            key,
+            next: 0,
+            before: Before::none(),
+            taken: [const { Taken::Nothing }; N],
+            parts: 0,
+            is_overrun: false,
+        };
         let mut judge = |row: u32| {
             let RowPlace { hash, key: of, slot, shard } = locked.place_at(row)?;
             let (first, taken) = match shard.take_one(hash, key) {
@@ -374,27 +416,31 @@ impl Task for Settle<'_, '_, '_, '_> {
                     None => (Moment::MAX, Taken::Nothing),
                 },
             };
-            known.taken.push(taken);
+            *known.taken.get_mut(row as usize)? = taken;
             if first <= at.now {
                 return None;
             }
-            known.judge((counters, at, key), (row, shard.row(slot)), &mut rest)
+            known.judge(row, shard.row_mut(slot), charges)
         };
         let rows = request.rows.len();
-        let is_straight = (0_u32..).take(rows).all(|row| judge(row).is_some())
-            && rest.len() == 0
-            && known.parts == settling.held.parts.len();
-        if !is_straight {
-            put_back(known.taken, locked);
+        let is_straight = (0_u32..).take(rows).all(|row| judge(row).is_some());
+        let Known { next, before, taken, parts, is_overrun, .. } = known;
+        if !is_straight || next != charges.len() || parts != settling.held.parts.len() {
+            before.undo(locked, charges);
+            put_back(taken, locked);
             return Ok(false);
         }
-        settling.is_overrun = known.is_overrun;
+        settling.is_overrun = is_overrun;
         *allowed = true;
         said.clear();
-        let mut rest = charges.iter_mut();
-        for (row, taken) in (0_u32..).zip(known.taken) {
-            if let Some(place) = locked.place_at(row) {
-                write_row((request, at, key), (row, place, taken), &mut rest, said);
+        for (row, taken) in (0_u32..).zip(taken) {
+            let Some(place) = locked.place_at(row) else { continue };
+            match taken {
+                Taken::Nothing => {}
+                Taken::One(one) => place.shard.spare_one(one),
+                Taken::Many(held) => {
+                    write_row((request, at, key), (row, place, held), charges, said);
+                }
             }
         }
         if let Some(commit) = commit {
@@ -412,53 +458,38 @@ impl Task for Settle<'_, '_, '_, '_> {
     }
 }
 
-/// Writes where the counters of a row stand after a commit, and what is held of them still.
+/// Writes where the counters of a row stand after a commit, of which others hold something still.
 fn write_row(
     (request, at, key): (&Request<'_, '_>, &At, HoldKey),
-    (row, RowPlace { slot, shard, .. }, mut taken): (u32, RowPlace<'_, '_>, Taken),
-    rest: &mut IterMut<'_, Charge>,
+    (row, RowPlace { slot, shard, .. }, mut held): (u32, RowPlace<'_, '_>, HeldRow),
+    charges: &mut [Charge],
     said: &mut Vec<(u32, Units)>,
 ) {
     let mut cells = shard.row_mut(slot);
     let mut hint = cells.as_row().first_cell();
-    while let Some(charge) = next_of(rest, row) {
+    for charge in charges.iter_mut().filter(|charge| charge.row == row) {
         let Some(counter) = request.counters.counter(charge.rule) else { continue };
         let (number, full) = (counter.number(), charge.cost());
-        let is_held = charge.cell.is_some();
-        let (mut held_units, mut is_over) = (0, is_held);
-        match &mut taken {
-            Taken::Nothing => {}
-            Taken::One(one) => held_units = one.part(number).map_or(0, |part| part.take().units),
-            Taken::Many(held) => {
-                let period = period_of(&charge.reading);
-                if is_held {
-                    let of = (number, period);
-                    (held_units, is_over) = held.end(of, key, full.units, counter, at);
-                }
-                let held = held.counter(number, period);
-                said.extend(held.map(|held| (charge.rule, held.held)));
-            }
-        }
+        let period = period_of(&charge.reading);
         if let Some(cell) = charge.cell {
+            let (units, is_over) = held.end((number, period), key, full.units, counter, at);
             cells.put(cell.get() as usize, &charge.reading.words());
-            let units = full.units.saturating_sub(held_units).max(0);
+            let units = full.units.saturating_sub(units).max(0);
             charge.costs(Cost { units, counts: units > 0 });
             if units > 0 {
                 charge.wrote();
             }
+            if is_over {
+                cells.mark_held_at(cell.get() as usize, &mut hint, number, false);
+            }
         }
-        if let Some(cell) = charge.cell.filter(|_| is_over) {
-            cells.mark_held_at(cell.get() as usize, &mut hint, number, false);
-        }
+        let held = held.counter(number, period);
+        said.extend(held.map(|held| (charge.rule, held.held)));
     }
-    match taken {
-        Taken::Many(held) => shard.hold(held),
-        Taken::One(one) => shard.spare_one(one),
-        Taken::Nothing => {}
-    }
+    shard.hold(held);
 }
 
-fn put_back<const N: usize>(taken: SmallVec<[Taken; 1]>, locked: &mut FewRows<'_, N>) {
+fn put_back<const N: usize>(taken: [Taken; N], locked: &mut FewRows<'_, N>) {
     for (row, taken) in (0_u32..).zip(taken) {
         if let Some(RowPlace { shard, .. }) = locked.place_at(row) {
             match taken {

@@ -39,13 +39,13 @@ pub(in crate::counters::table) struct OneHold {
     pub(in crate::counters::table) key: HoldKey,
     second: i64,
     event: Moment,
-    parts: SmallVec<[OnePart; 4]>,
+    pub(in crate::counters::table) parts: SmallVec<[OnePart; 4]>,
 }
 
 /// What it holds of a counter.
 #[derive(Debug)]
 pub(in crate::counters::table) struct OnePart {
-    number: u32,
+    pub(in crate::counters::table) number: u32,
     pub(in crate::counters::table) period: i64,
     taken: Moment,
     units: Wide,
@@ -69,10 +69,6 @@ impl OneHold {
     pub(in crate::counters::table) fn add(&mut self, number: u32, units: Units, facts: HoldFacts) {
         let (HoldFacts { committed, since: taken, period }, units) = (facts, units.into());
         self.parts.push(OnePart { number, period, taken, units, committed });
-    }
-
-    pub(in crate::counters::table) fn part(&self, number: u32) -> Option<&OnePart> {
-        self.parts.iter().find(|part| part.number == number)
     }
 
     pub(super) fn identity(&self) -> (u64, (u32, &[u64])) {
