@@ -101,6 +101,7 @@ pub(crate) enum Phase {
 }
 
 impl Entry {
+    #[inline]
     pub(crate) fn new(
         id: ReservationId,
         (made_at, timestamp): (Moment, Timestamp),
@@ -165,10 +166,10 @@ impl ReservationMap {
 
     /// Keeps a new reservation, and forgets the oldest where their time is over or their number too
     /// high.
-    pub(crate) fn keep(&self, entry: Entry, until: Moment) {
+    pub(crate) fn keep(&self, entry: Arc<Entry>, until: Moment) {
         let (number, now) = (entry.id.number(), entry.made_at);
         let forget = |entry: &Entry, crowded| self.forget(entry, now, crowded);
-        self.known.keep(number, self.due(until), Arc::new(entry), now, forget);
+        self.known.keep(number, self.due(until), entry, now, forget);
     }
 
     fn due(&self, until: Moment) -> Moment {

@@ -49,7 +49,7 @@ impl Entry {
             put_varint(out, seq);
             put_bytes(out, record);
         }
-        put_bytes(out, estimate.packed());
+        estimate.put_packed(self.timestamp, |packed| put_bytes(out, packed));
         if let Phase::Open(held) = phase {
             held.encode(out);
         }

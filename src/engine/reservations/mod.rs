@@ -149,8 +149,9 @@ impl Engine {
     /// - Idempotency keys are shared with `track`: a key that was used is
     ///   [`Reserved::Replayed`], which holds nothing and has no guard.
     ///
-    /// Linearizable with every other call. With its commit it costs some six times what `track`
-    /// does with the same rules, and more where it goes [step by step](crate::guide::reservations).
+    /// Linearizable with every other call. With its commit it costs some five and a half times what
+    /// `track` does with the same rules, and more where it goes
+    /// [step by step](crate::guide::reservations).
     /// With four rules it takes some 1.8 kilobytes while it is open, and with its recorded event
     /// 1.4 for as long as it is known.
     ///

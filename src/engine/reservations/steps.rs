@@ -89,7 +89,7 @@ impl Core {
         let timestamp = timestamp.unwrap_or_else(|| self.table.timeline().timestamp(made_at));
         let (estimate, phase) = (Estimate::new(event, timestamp), Phase::Open(holding.held));
         let state = State { estimate, until, phase };
-        let entry = Entry::new(id, (made_at, timestamp), &customer, state);
+        let entry = Arc::new(Entry::new(id, (made_at, timestamp), &customer, state));
         customer.opened(until, id.number());
         self.reservations.keep(entry, until);
         let expires_at = self.table.timeline().timestamp(until);
@@ -386,6 +386,7 @@ impl Core {
     }
 
     /// Ends a reservation, and lets go of what only an open one needs.
+    #[inline]
     fn is_over(&self, entry: &Entry, state: &mut State, phase: Phase) {
         state.phase = phase;
         self.reservations.moved(entry, state.until, None);
