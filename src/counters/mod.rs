@@ -35,6 +35,6 @@ pub(crate) use self::table::{
     RowAddress, RowAddresses, RowLists, Settling, Table, Undecided, Verdict,
 };
 pub(crate) use self::table::{CrossedRow, Crossing, Mark};
-pub(crate) use self::table::{FoundKey, KeysPass};
+pub(crate) use self::table::{FoundKey, KeptLine, KeysPass};
 pub(crate) use self::table::{GivenBackLog, HeldChange, HeldPlace, Recut};
 pub(crate) use self::time::{At, HowCounted, Moment, Timeline};

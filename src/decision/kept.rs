@@ -6,12 +6,9 @@ use smallvec::SmallVec;
 
 use super::{Body, Decision, Findings, HeldAnswer, Outcome, Pooled, ReservationId};
 use crate::compiled::CompiledRule;
-use crate::counters::{At, Charge, Moment, Timeline};
+use crate::counters::{At, Charge, KeptLine, Moment, Timeline};
 use crate::log::EventId;
 use crate::rules::Units;
-
-/// The words of four rules lie in place.
-const KEPT_WORDS: usize = 4 * Charge::KEPT_WORDS;
 
 /// The answer to the commit of a reservation. It holds its rules, and no rule set.
 #[derive(Clone, Debug)]
@@ -24,8 +21,8 @@ pub(crate) struct Kept {
     asked: Moment,
     is_recorded: bool,
     rules: Arc<[Arc<CompiledRule>]>,
-    /// What the rules said, in their order.
-    charges: SmallVec<[u64; KEPT_WORDS]>,
+    /// What the rules said, in their order: of four in place.
+    charges: SmallVec<[KeptLine; 4]>,
     /// What few answers have.
     beside: Option<Box<Beside>>,
 }
@@ -72,16 +69,8 @@ impl Decision {
         for charge in all {
             charge.keep(&mut charges);
         }
-        let place_of = |rule: u32| all.iter().position(|charge| charge.rule == rule);
-        let by_place = |list: &[(u32, Units)]| -> Box<[(u32, Units)]> {
-            let placed = list.iter().filter_map(|(rule, units)| {
-                let place = u32::try_from(place_of(*rule)?).ok()?;
-                (*units != 0).then_some((place, *units))
-            });
-            placed.collect()
-        };
-        let (held, adjusted) = (by_place(&verdict.held), by_place(&verdict.adjusted));
-        let has_beside = !held.is_empty() || !adjusted.is_empty();
+        let has_beside = !verdict.held.is_empty() || !verdict.adjusted.is_empty();
+        let beside = if has_beside { self.beside() } else { None };
         Kept {
             event_id: *event_id,
             seq: *seq,
@@ -91,7 +80,24 @@ impl Decision {
             is_recorded: findings.is_recorded,
             rules: findings.own_rules(),
             charges,
-            beside: has_beside.then(|| Box::new(Beside { held, adjusted })),
+            beside,
         }
+    }
+
+    /// How much of its rules is held and adjusted, where something is.
+    #[inline(never)]
+    fn beside(&self) -> Option<Box<Beside>> {
+        let verdict = &self.body.findings.verdict;
+        let place_of = |rule: u32| verdict.charges.iter().position(|charge| charge.rule == rule);
+        let by_place = |list: &[(u32, Units)]| -> Box<[(u32, Units)]> {
+            let placed = list.iter().filter_map(|(rule, units)| {
+                let place = u32::try_from(place_of(*rule)?).ok()?;
+                (*units != 0).then_some((place, *units))
+            });
+            placed.collect()
+        };
+        let (held, adjusted) = (by_place(&verdict.held), by_place(&verdict.adjusted));
+        let has_beside = !held.is_empty() || !adjusted.is_empty();
+        has_beside.then(|| Box::new(Beside { held, adjusted }))
     }
 }

@@ -94,6 +94,11 @@ impl Said {
         self.answer.as_deref().copied().filter(|_| self.is_said)
     }
 
+    #[inline]
+    fn foresight(&self) -> Option<Foresight> {
+        self.answer.as_deref().filter(|_| self.is_said)?.foresight
+    }
+
     fn clone_from(&mut self, other: &Self) {
         match other.answer() {
             Some(answer) => self.say(answer),
@@ -183,9 +188,8 @@ impl Decision {
         if held.too_many.is_some() {
             self.body.outcome = Outcome::Refused;
         }
-        let foresight = held.foresight.or(self.held_answer().foresight);
-        let held = HeldAnswer { foresight, ..held };
-        self.body.held.say(held);
+        let foresight = held.foresight.or_else(|| self.body.held.foresight());
+        self.body.held.say(HeldAnswer { foresight, ..held });
     }
 
     fn held_answer(&self) -> HeldAnswer {

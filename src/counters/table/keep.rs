@@ -14,50 +14,47 @@ const COUNTS: u64 = 1 << 9;
 const WRITTEN: u64 = 1 << 10;
 const CROWDED: u64 = 1 << 11;
 const LOST: u64 = 1 << 12;
-/// The cost and the state take all of their words, and not two.
+/// The cost and the state take all of their words: two lines, and not one.
 const LONG: u64 = 1 << 13;
 const EXTRA: u32 = 32;
 
-impl Charge {
-    /// How many words most take.
-    pub(crate) const KEPT_WORDS: usize = 4;
+/// What is kept of a charge, in one of these or, of one that is long, in two.
+pub(crate) type KeptLine = [u64; 4];
 
+impl Charge {
     /// Appends what an answer says of it.
-    pub(crate) fn keep<A: Array<Item = u64>>(&self, out: &mut SmallVec<A>) {
+    #[inline]
+    pub(crate) fn keep<A: Array<Item = KeptLine>>(&self, out: &mut SmallVec<A>) {
         let flag = |is: bool, bit: u64| if is { bit } else { 0 };
-        let (code, StateWords { words, extra }) = self.reading.parts();
+        let (code, StateWords { words: [a, b, c, d], extra }) = self.reading.parts();
+        let cost = self.cost();
         let head = u64::from(code)
             | (u64::from(extra) << EXTRA)
             | flag(self.fits, FITS)
-            | flag(self.cost().counts, COUNTS)
+            | flag(cost.counts, COUNTS)
             | flag(self.is_written(), WRITTEN)
             | flag(self.found_no_room(), CROWDED)
             | flag(self.role() == Role::Counts, LOST);
-        let cost = self.cost().units;
-        match (words, i64::try_from(cost)) {
-            ([a, b, 0, 0], Ok(cost)) => {
-                out.extend_from_slice(&[head, cost.cast_unsigned(), a, b]);
-            }
-            (words, _) => {
-                let Wide(cost) = cost.into();
-                out.push(head | LONG);
-                out.extend(cost);
-                out.extend(words);
+        match i64::try_from(cost.units) {
+            Ok(cost) if (c | d) == 0 => out.push([head, cost.cast_unsigned(), a, b]),
+            _ => {
+                let Wide([high, low]) = cost.units.into();
+                out.push([head | LONG, high, low, a]);
+                out.push([b, c, d, 0]);
             }
         }
     }
 
-    /// Takes what was [kept](Self::keep) of a charge from the front of the words: of the rule that
+    /// Takes what was [kept](Self::keep) of a charge from the front of the lines: of the rule that
     /// has this index now.
-    pub(crate) fn unkeep(rule: u32, kept: &mut &[u64]) -> Option<Self> {
-        let (&head, rest) = kept.split_first()?;
-        let (cost, words, rest) = if head & LONG == 0 {
-            let ([cost, a, b], rest) = rest.split_first_chunk()?;
-            (cost.cast_signed().into(), [*a, *b, 0, 0], rest)
+    pub(crate) fn unkeep(rule: u32, kept: &mut &[KeptLine]) -> Option<Self> {
+        let (&[head, first, second, third], mut rest) = kept.split_first()?;
+        let (cost, words) = if head & LONG == 0 {
+            (first.cast_signed().into(), [second, third, 0, 0])
         } else {
-            let (cost, rest) = rest.split_first_chunk()?;
-            let (words, rest) = rest.split_first_chunk()?;
-            (Wide(*cost).get(), *words, rest)
+            let (&[b, c, d, _], behind) = rest.split_first()?;
+            rest = behind;
+            (Wide([first, second]).get(), [third, b, c, d])
         };
         *kept = rest;
         let is = |bit: u64| head & bit > 0;
@@ -103,7 +100,7 @@ mod tests {
             }
         }
         charges.push(Charge::new(charges[0].into_match(), Cost { units: 1, counts: true }));
-        let mut kept: SmallVec<[u64; 16]> = SmallVec::new();
+        let mut kept: SmallVec<[KeptLine; 4]> = SmallVec::new();
         charges.iter().for_each(|charge| charge.keep(&mut kept));
         let mut rest = &kept[..];
         for charge in &charges {

@@ -65,6 +65,7 @@ pub(crate) use self::erase::ErasedKeys;
 pub(crate) use self::hold::{
     Extension, GivenBackLog, Held, HeldChange, HeldPlace, Holding, Settling,
 };
+pub(crate) use self::keep::KeptLine;
 pub(crate) use self::keys::{FoundKey, KeysPass};
 pub(crate) use self::recut::Recut;
 pub(crate) use self::redo::{LogEnd, PastCharge, RedoRecord};
