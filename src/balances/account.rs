@@ -328,6 +328,14 @@ impl Account {
         number
     }
 
+    /// Takes what an event costs, of which that much is there at an instant that the account was
+    /// [settled](Self::settle) at: a [`Change::Take`] of the same says it.
+    #[inline]
+    pub(crate) fn spend(&mut self, units: Units, now: Instant) {
+        self.updated = self.updated.max(now.date);
+        self.take(units, Drawn::new(), Source::Event(None), now.date);
+    }
+
     /// Does a change, at an instant that the account was settled at; `event` is the number of the
     /// event that it is of. Making and removing an account is whoever's who has it.
     pub(crate) fn apply(&mut self, change: &Change, now: Instant, event: Option<u64>) {
@@ -394,11 +402,15 @@ impl Account {
 
     /// Takes so much: what is held for it first, then of what is free, and the rest is owed.
     fn take(&mut self, units: Units, held: Drawn, source: Source, at: Timestamp) {
-        let mut drawn = held;
-        let of_hold = drawn.iter().fold(0, |sum: Units, (_, lot)| sum.saturating_add(lot.units));
+        let of_hold = held.iter().fold(0, |sum: Units, (_, lot)| sum.saturating_add(lot.units));
         let rest = units.saturating_sub(of_hold);
         let free = self.funds.grants.sum();
-        drawn.extend(self.funds.grants.draw(rest));
+        let mut drawn = held;
+        if drawn.is_empty() {
+            drawn = self.funds.grants.draw(rest);
+        } else {
+            drawn.extend(self.funds.grants.draw(rest));
+        }
         let owed = rest.saturating_sub(free).max(0);
         self.funds.debt = self.funds.debt.saturating_add(owed);
         self.funds.current = self.funds.current.saturating_sub(units);

@@ -134,5 +134,8 @@ impl Entry {
 
 /// The grants that were drawn from, by their numbers.
 pub(super) fn paid(drawn: &Drawn) -> SmallVec<[(u64, Units); 1]> {
-    drawn.iter().map(|(key, lot)| (key.number, lot.units)).collect()
+    match drawn.as_slice() {
+        [(key, lot)] => SmallVec::from_buf([(key.number, lot.units)]),
+        all => all.iter().map(|(key, lot)| (key.number, lot.units)).collect(),
+    }
 }

@@ -55,12 +55,11 @@ impl Straight<'_, '_> {
             let units = before.units.saturating_sub(units);
             charge.reading = reading(Some(Available { units, used, ..before }));
         } else {
-            let taken = Change::Take { units };
-            account.apply(&taken, now, None);
+            account.spend(units, now);
             charge.reading = reading(Some(account.available()));
             charge.wrote();
             if self.table.given_back_log().is_some() {
-                let mut rows = Vec::new();
+                let (mut rows, taken) = (Vec::new(), Change::Take { units });
                 put_account(key, std::iter::once((now, &taken)), &mut rows);
                 spent.change = Some(HeldChange::of_accounts(rows));
             }
