@@ -20,8 +20,8 @@ pub(crate) struct Estimate {
     customer: u16,
     form: Form,
     key: Option<Box<str>>,
-    /// The timestamp that the event brought.
-    dated: Option<Timestamp>,
+    /// The event brought its own timestamp.
+    is_dated: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,8 @@ enum Form {
 /// The type, the model and the provider.
 const TEXTS: usize = 3;
 /// Of the numbers: the two sorts of tokens, their total, the latency, of eight bytes each; the cost
-/// in millionths, of sixteen; and that it was not given.
+/// in millionths, of sixteen; and that it was not given. Behind them is the timestamp that the event
+/// brought, its seconds and its nanoseconds.
 const INPUT: u8 = 1;
 const OUTPUT: u8 = 1 << 1;
 const TOTAL: u8 = 1 << 2;
@@ -97,6 +98,10 @@ impl Estimate {
         if event.cost_cents.is_some() {
             (numbers, length) = (numbers | COST, length.saturating_add(size_of::<i128>()));
         }
+        let dated = event.happened_at();
+        if dated.is_some() {
+            length = length.saturating_add(size_of::<i64>()).saturating_add(size_of::<u32>());
+        }
         let mut bytes = Vec::with_capacity(length);
         bytes.extend_from_slice(event.customer_id.as_bytes());
         bytes.extend_from_slice(event.event_type.as_bytes());
@@ -109,17 +114,21 @@ impl Estimate {
         if let Some(cost) = event.cost_cents {
             bytes.extend_from_slice(&cost.millionths().to_le_bytes());
         }
+        if let Some(timestamp) = dated {
+            bytes.extend_from_slice(&timestamp.unix_seconds().to_le_bytes());
+            bytes.extend_from_slice(&timestamp.subsec_nanos().to_le_bytes());
+        }
         let (bytes, form) = (bytes.into_boxed_slice(), Form::Plain { texts, numbers });
-        let (key, dated) = (event.key().map(Box::from), event.happened_at());
-        Some(Self { bytes, customer, form, key, dated })
+        let key = event.key().map(Box::from);
+        Some(Self { bytes, customer, form, key, is_dated: dated.is_some() })
     }
 
     fn of(event: &Event<'_>, packed: &[u8]) -> Self {
         let customer = event.customer_id();
         let bytes = [customer.as_bytes(), packed].concat().into_boxed_slice();
         let customer = u16::try_from(customer.len()).unwrap_or(0);
-        let (key, dated) = (event.key().map(Box::from), event.happened_at());
-        Self { bytes, customer, form: Form::Packed, key, dated }
+        let (key, is_dated) = (event.key().map(Box::from), event.happened_at().is_some());
+        Self { bytes, customer, form: Form::Packed, key, is_dated }
     }
 
     /// Appends it to what a journal keeps, packed: it happened at `timestamp`.
@@ -138,21 +147,24 @@ impl Estimate {
     }
 
     pub(super) fn is_dated(&self) -> bool {
-        self.dated.is_some()
+        self.is_dated
     }
 
     /// The event, which borrows its texts.
     pub(crate) fn event(&self) -> Event<'_> {
         let idempotency_key = self.key().map(Into::into);
-        let event = match self.form {
-            Form::Plain { texts, numbers } => self.plain_event(texts, numbers),
+        match self.form {
+            Form::Plain { texts, numbers } => {
+                Event { idempotency_key, ..self.plain_event(texts, numbers) }
+            }
             Form::Packed => {
                 let stored = Stored::decode_all(Reader::new(Version::NEWEST, self.rest()));
                 debug_assert!(stored.is_ok(), "what was packed is unpacked: {stored:?}");
-                stored.map_or_else(|_| Event::new("", ""), Stored::event)
+                let Ok(stored) = stored else { return Event::new("", "") };
+                let timestamp = self.is_dated.then(|| stored.timestamp());
+                Event { idempotency_key, timestamp, ..stored.event() }
             }
-        };
-        Event { idempotency_key, timestamp: self.dated, ..event }
+        }
     }
 
     fn plain_event(&self, texts: [u16; TEXTS], numbers: u8) -> Event<'_> {
@@ -168,9 +180,17 @@ impl Estimate {
         };
         (event.input_tokens, event.output_tokens) = (count(INPUT), count(OUTPUT));
         (event.total_tokens, event.latency_ms) = (count(TOTAL), count(LATENCY));
-        let cost = rest.first_chunk().filter(|_| numbers & COST > 0);
-        let cost = cost.map(|cost| Amount::from_millionths(i128::from_le_bytes(*cost)));
+        let cost = rest.split_first_chunk().filter(|_| numbers & COST > 0);
+        let cost = cost.map(|(cost, behind)| {
+            rest = behind;
+            Amount::from_millionths(i128::from_le_bytes(*cost))
+        });
         event.set_cost(cost, numbers & PRICED > 0);
+        let seconds = rest.split_first_chunk().filter(|_| self.is_dated);
+        event.timestamp = seconds.and_then(|(seconds, behind)| {
+            let nanos = u32::from_le_bytes(*behind.first_chunk()?);
+            Some(Timestamp::new(i64::from_le_bytes(*seconds), nanos))
+        });
         event
     }
 
