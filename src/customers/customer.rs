@@ -108,9 +108,9 @@ impl Customer {
         self
     }
 
-    /// Runs the weeks, months and years of its quotas from a date, where they do not say [their
-    /// own](crate::Quota::anchor): the day on which it pays. Without it they begin on Monday, on
-    /// the 1st and on 1 January.
+    /// Runs the weeks, months and years of its quotas from a date, and days in
+    /// [groups](crate::Quota::every), where they do not say [their own](crate::Quota::anchor): the
+    /// day on which it pays. Without it they begin on Monday, on the 1st and on 1 January.
     #[must_use]
     pub fn billing_anchor(mut self, date: NaiveDate) -> Self {
         self.billing_anchor = Some(date);
