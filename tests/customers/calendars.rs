@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::NaiveDate;
 use limitry::customer::Customer;
 use limitry::events::Recording;
+use limitry::keys::KeyQuery;
 use limitry::time::{ManualClock, Tz};
 use limitry::{
     Amount, Engine, EngineBuilder, Event, Hold, Metric, Period, Quota, Reserved, Timestamp,
@@ -208,6 +209,54 @@ fn what_is_held_moves_with_its_period() {
         clock.advance(2 * HOUR);
         assert_eq!(standing(), figures(2, 0, 998));
     }
+}
+
+#[test]
+fn what_is_held_of_a_rule_that_filters_the_customer_moves_with_its_period() {
+    for recording in [Recording::Off, Recording::Newest(100)] {
+        let quota = Quota::new("q", Metric::TotalEvents, 2, Period::Day).id("q");
+        let quota = quota.filter("customer_id", "c");
+        let builder = Engine::builder().recording(recording).quota(quota);
+        let (engine, _) = build("2024-05-15T02:00:00Z", builder);
+        let event = Event::new("c", "call");
+        assert_eq!(track(&engine, &event), [used(1, "2024-05-16T00:00:00Z")]);
+        let Reserved::Held(held) = engine.reserve(&event, Hold::lasting(HOUR)).expect("good")
+        else {
+            unreachable!("it fits")
+        };
+        let customer = Customer::new("c").time_zone(Tz::Asia__Tokyo);
+        engine.customers().upsert(customer).expect("good");
+        let figures = || {
+            let standing = engine.standing(&event).expect("good");
+            let status = standing.quotas().next().expect("it matches");
+            assert_eq!(status.reset, Some(at("2024-05-15T15:00:00Z")));
+            let keys = engine.rules().keys("q", &KeyQuery::new()).expect("a rule").items;
+            let [key] = &keys[..] else { panic!("{keys:?}") };
+            assert_eq!((key.used, key.held, key.reset), (status.used, status.held, status.reset));
+            (status.used, status.held)
+        };
+        assert_eq!(figures(), (1.into(), 1.into()), "{recording:?}");
+        // A refusal changes nothing, whatever it keeps for the next call.
+        assert!(!engine.track(&event).expect("good").is_allowed());
+        assert_eq!(figures(), (1.into(), 1.into()), "{recording:?}");
+        held.release().expect("it is open");
+        assert_eq!(figures(), (1.into(), 0.into()), "{recording:?}");
+    }
+}
+
+#[test]
+fn the_keys_of_a_rule_that_filters_the_customer_are_of_its_new_period() {
+    let quota = calls("q", Period::Month).id("q").filter("customer_id", "c");
+    let (engine, _) = build("2024-01-30T01:00:00Z", Engine::builder().quota(quota));
+    let late = Event::new("c", "call").timestamp(at("2024-01-29T22:00:00Z"));
+    let keys = || engine.rules().keys("q", &KeyQuery::new()).expect("a rule").items;
+    assert_eq!(track(&engine, &late), [used(1, "2024-02-01T00:00:00Z")]);
+    assert_eq!(keys()[0].reset, Some(at("2024-02-01T00:00:00Z")));
+    let anchored = Customer::new("c").billing_anchor(date("2024-01-30"));
+    engine.customers().upsert(anchored).expect("good");
+    assert_eq!(keys(), []);
+    assert_eq!(track(&engine, &Event::new("c", "call")), [used(1, "2024-02-29T00:00:00Z")]);
+    assert_eq!((keys()[0].used, keys()[0].reset), (1.into(), Some(at("2024-02-29T00:00:00Z"))));
 }
 
 #[test]

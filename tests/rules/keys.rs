@@ -139,6 +139,39 @@ fn what_is_held_is_said_and_comes_back_when_it_expires() {
 }
 
 #[test]
+fn a_key_of_a_rule_with_another_period_stands_where_its_standing_says() {
+    for period in [Period::Month, Period::Rolling(Duration::from_secs(43_200))] {
+        let (engine, clock) = engine(|builder| builder.quota(daily()));
+        assert!(track(&engine, &tokens("bob", 900)).is_allowed());
+        clock.advance(Duration::from_secs(86_400));
+        let hold = Hold::lasting(Duration::from_secs(60));
+        let Reserved::Held(held) = engine.reserve(&tokens("ann", 70), hold).expect("valid") else {
+            unreachable!("it fits")
+        };
+        assert!(track(&engine, &tokens("ann", 7)).is_allowed());
+        assert!(track(&engine, &tokens("bob", 1)).is_allowed());
+        engine.rules().update("daily", QuotaUpdate::new().period(period)).expect("a good period");
+        let compare = || {
+            for found in all(&engine, "daily", 10) {
+                let name = found.key.get("customer_id").expect("it is split");
+                let standing = engine.standing(&Event::new(name, "call")).expect("valid");
+                let status = standing.quotas().next().expect("it matches");
+                assert_eq!((found.used, found.held), (status.used, status.held), "{period:?}");
+                let (left, reset) = (Some(status.remaining), status.reset);
+                assert_eq!((found.remaining, found.reset), (left, reset), "{period:?}");
+            }
+        };
+        compare();
+        held.release().expect("it is open");
+        compare();
+        let keys = all(&engine, "daily", 10);
+        let ann = keys.iter().find(|one| one.key.get("customer_id") == Some("ann"));
+        let ann = ann.expect("it has used something");
+        assert_eq!((ann.used, ann.held), (7.into(), 0.into()), "{period:?}");
+    }
+}
+
+#[test]
 fn bad_questions_are_errors() {
     let (engine, _) = engine(|builder| builder.quota(daily()));
     let ask = |id, query: KeyQuery| engine.rules().keys(id, &query);

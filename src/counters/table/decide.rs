@@ -315,6 +315,8 @@ impl Script<'_, '_> {
         if !seeding.is_empty() && self.reserve(&mut seeding, locked).is_ok() {
             self.write(&mut seeding, locked);
             locked.find();
+            // Of what they hold the straight path knows by that.
+            Self::mark(locked);
         }
     }
 }

@@ -4,7 +4,11 @@
 //! other lock meanwhile: decisions go on. Rows keep their places until the index of their shard
 //! gets another size. The pass then begins that shard again, and after a few times holds the lock
 //! for all of it.
+//!
+//! What a counter does not know that has come into being after events that it counts is asked of
+//! what is recorded, as a decision asks it: fewer keys under one lock then.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
@@ -13,10 +17,15 @@ use smallvec::SmallVec;
 
 use super::Table;
 use super::hold::expire;
+use super::judge::is_unsure;
+use super::recorded::recorded_list;
 use super::request::Stale;
+use super::shard::held::HeldRow;
 use super::shard::{RowSlot, Shard};
 use crate::counters::algorithms::Reading;
+use crate::counters::algorithms::periods::KeyCalendar;
 use crate::counters::counter::{Counter, CounterSet};
+use crate::counters::history::History;
 use crate::counters::row::key_of_words;
 use crate::counters::row::{Row, RowKey};
 use crate::counters::time::{At, Moment};
@@ -24,6 +33,8 @@ use crate::rules::{Cost, Units};
 
 /// How many places are looked at under one lock.
 const LOOKS_A_LOCK: usize = 512;
+/// Of how many keys it is asked what is recorded.
+const ASKS_A_LOCK: usize = 32;
 /// How often a shard is begun again because its index got another size.
 const TURNS: usize = 3;
 
@@ -34,6 +45,8 @@ type Values = SmallVec<[Box<str>; 1]>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeysPass<'p> {
     pub(crate) counters: &'p CounterSet,
+    /// What is recorded, where something is.
+    pub(crate) history: Option<&'p dyn History>,
     /// The index of the rule, and the group of its rows.
     pub(crate) rule: u32,
     pub(crate) group: u32,
@@ -64,6 +77,15 @@ pub(crate) struct FoundKeys {
     pub(crate) keys: Vec<FoundKey>,
     /// What the keys share that found no room for counters of their own, where there are some.
     pub(crate) shared: Option<FoundKey>,
+}
+
+/// A pass with the counter that it is about.
+struct Look<'p> {
+    pass: &'p KeysPass<'p>,
+    counter: &'p Counter,
+    now: Moment,
+    /// Of how many keys it was asked under the lock of now what is recorded.
+    asked: Cell<usize>,
 }
 
 impl KeysPass<'_> {
@@ -112,9 +134,10 @@ impl Table {
         let Some(counter) = pass.counters.counter(pass.rule) else {
             return Ok(FoundKeys::default());
         };
+        let look = Look { pass, counter, now, asked: Cell::new(0) };
         let mut best = BinaryHeap::new();
         for shard in self.shards() {
-            for found in self.keys_of(shard, pass, counter, now)? {
+            for found in self.keys_of(shard, &look)? {
                 keep(&mut best, found, pass.most);
             }
         }
@@ -124,7 +147,7 @@ impl Table {
         keys.retain(|found| seen.insert(found.values.clone()));
         let shared = self.lock_shared_row(counter).and_then(|mut row| {
             let place = row.place_at(0)?;
-            self.found(place.shard, place.slot, (pass.counters, counter), now, |_| true)
+            self.found(place.shard, place.slot, &look, |_| true)
         });
         Ok(FoundKeys { keys, shared: shared.filter(|_| pass.after.is_none()) })
     }
@@ -133,10 +156,9 @@ impl Table {
     fn keys_of(
         &self,
         shard: &Mutex<Shard>,
-        pass: &KeysPass<'_>,
-        counter: &Counter,
-        now: Moment,
+        look: &Look<'_>,
     ) -> Result<BinaryHeap<FoundKey>, Stale> {
+        let pass = look.pass;
         let mut turn = 0_usize;
         let (mut best, mut place, mut places) = (BinaryHeap::new(), 0_usize, None);
         loop {
@@ -148,25 +170,26 @@ impl Table {
                 turn = turn.saturating_add(1);
                 (best, place, places) = (BinaryHeap::new(), 0, Some(shard.places()));
             }
-            let looks = if turn < TURNS { LOOKS_A_LOCK } else { shard.places() };
+            let is_in_one_go = turn >= TURNS;
+            let looks = if is_in_one_go { shard.places() } else { LOOKS_A_LOCK };
             let end = place.saturating_add(looks).min(shard.places());
-            for place in place..end {
+            look.asked.set(0);
+            while place < end && (is_in_one_go || look.asked.get() < ASKS_A_LOCK) {
                 if let Some(slot) = shard.slot_at(place)
                     && shard.row(slot).identity().0 == pass.group
                 {
                     let wanted = |taken| pass.may_keep(&best, taken);
-                    let rules = (pass.counters, counter);
-                    if let Some(found) = self.found(&mut shard, slot, rules, now, wanted)
+                    if let Some(found) = self.found(&mut shard, slot, look, wanted)
                         && pass.after.is_none_or(|after| found.rank() > (Reverse(after.0), after.1))
                     {
                         keep(&mut best, found, pass.most);
                     }
                 }
+                place = place.saturating_add(1);
             }
-            if end >= shard.places() {
+            if place >= shard.places() {
                 return Ok(best);
             }
-            place = end;
         }
     }
 
@@ -176,22 +199,21 @@ impl Table {
         &self,
         shard: &mut Shard,
         mut slot: RowSlot,
-        (counters, counter): (&CounterSet, &Counter),
-        now: Moment,
+        look: &Look<'_>,
         wanted: impl Fn(Units) -> bool,
     ) -> Option<FoundKey> {
+        let Look { counter, pass: KeysPass { counters, .. }, .. } = *look;
         if !counter.is_in(shard.row(slot)) {
             return None;
         }
-        let at = self.timeline.at(shard.not_before(now), None);
+        let at = self.timeline.at(shard.not_before(look.now), None);
         let mut held_row = shard.take_held_at(slot);
         if let Some(held) = &mut held_row {
             let row = shard.grow(&mut slot);
             expire(self, held, Some(row), counters, &at);
         }
         let row = shard.row(slot);
-        let calendar = || counters.calendar_of_row(row);
-        let reading = counter.judge(Some(row), 0, &calendar, &at, Cost::NOTHING).reading;
+        let reading = look.reading(row, held_row.as_ref(), &at);
         let period = reading.bounds().map_or(0, |period| period.start);
         let held = held_row.as_ref().and_then(|held| held.counter(counter.number(), period));
         let held = held.map_or(0, |held| held.counting(&counter.policy, &at));
@@ -203,6 +225,50 @@ impl Table {
             shard.hold(held);
         }
         found
+    }
+}
+
+impl Look<'_> {
+    /// What the counter of a row says, as a decision of now finds it.
+    fn reading(&self, row: Row<'_>, held: Option<&HeldRow>, at: &At) -> Reading {
+        let Self { pass, counter, .. } = *self;
+        let calendar = || pass.counters.calendar_of_row(row);
+        let judged = counter.judge(Some(row), 0, &calendar, at, Cost::NOTHING);
+        let is_known = judged.cell.is_some_and(|cell| !is_unsure(counter, row, cell));
+        let recorded = || self.recorded(row, held, judged.reading, (&calendar, at));
+        let recorded = if is_known { None } else { recorded() };
+        recorded.unwrap_or(judged.reading)
+    }
+
+    /// The same of a period that it does not know, by what is recorded and held; `None` where it
+    /// knows all, or that is not known.
+    fn recorded(
+        &self,
+        row: Row<'_>,
+        held: Option<&HeldRow>,
+        reading: Reading,
+        (calendar, at): (KeyCalendar<'_>, &At),
+    ) -> Option<Reading> {
+        let Self { pass, counter, .. } = *self;
+        // Whose use is in the row that keys share is not recorded.
+        let history = pass.history.filter(|_| !row.is_overflow())?;
+        let held = |period| held.and_then(|held| held.counter(counter.number(), period));
+        let values = values_of(row);
+        let values: SmallVec<[&str; 2]> = values.iter().map(|value| &**value).collect();
+        let asks = || self.asked.set(self.asked.get().saturating_add(1));
+        if let Some(policy) = counter.policy.rolling() {
+            counter.recounts_rolling(policy, at).then(asks)?;
+            let held = held(0).into_iter().flat_map(|held| held.open.iter());
+            let held = held.map(|(_, part)| (part.event, part.units)).collect();
+            let list = recorded_list(history, (pass.rule, &values), policy, at, held)?;
+            let cell = std::iter::once(list.as_cell());
+            return Some(counter.policy.judge(cell, calendar, at, Cost::NOTHING).reading);
+        }
+        let period = reading.bounds()?;
+        counter.recounts_period(period.start).then(asks)?;
+        let used = history.used(pass.rule, period.start, period.resets(), &values)?;
+        let held = held(period.start).map_or(0, |held| held.held);
+        Some(reading.with_use(used).with_more_use(held))
     }
 }
 

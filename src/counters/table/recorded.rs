@@ -14,7 +14,25 @@ use crate::counters::algorithms::SlidingWindow;
 use crate::counters::algorithms::periods::{Bounds, Span, UseAhead};
 use crate::counters::cell::CellState;
 use crate::counters::counter::Counter;
-use crate::counters::history::Used;
+use crate::counters::history::{History, Used};
+use crate::counters::time::{At, Moment};
+use crate::rules::Units;
+
+/// What is recorded of a rolling quota's key, and held of it, as the list that its cell keeps;
+/// `None` where that is not known.
+pub(super) fn recorded_list(
+    history: &dyn History,
+    (rule, values): (u32, &[&str]),
+    policy: &SlidingWindow,
+    at: &At,
+    held: Vec<(Moment, Units)>,
+) -> Option<CellState> {
+    let (start, piece) = policy.reach(at.now);
+    let mut uses = history.uses(rule, start, at.now, piece, values)?;
+    uses.extend(held);
+    uses.sort_by_key(|(time, _)| *time);
+    Some(policy.recorded(at.now, &uses))
+}
 
 impl<'s> Script<'s, '_> {
     /// What is recorded of a charge's key from a second on to before another.
@@ -91,17 +109,13 @@ impl<'s> Script<'s, '_> {
         locked: &dyn Locked,
         policy: &SlidingWindow,
     ) {
-        let uses = || {
+        let list = || {
             let (history, address) = (self.request.history?, self.address(charge)?);
-            let (start, cell) = policy.reach(self.at.now);
-            history.uses(charge.rule, start, self.at.now, cell, address.values)
+            let held = locked.held_uses(charge.row, counter.number());
+            recorded_list(history, (charge.rule, address.values), policy, &self.at, held)
         };
         let is_asked = counter.recounts_rolling(policy, &self.at);
-        if let Some(uses) = is_asked.then(uses).flatten() {
-            let mut uses = uses;
-            uses.extend(locked.held_uses(charge.row, counter.number()));
-            uses.sort_by_key(|(time, _)| *time);
-            let list = policy.recorded(self.at.now, &uses);
+        if let Some(list) = is_asked.then(list).flatten() {
             let (cell, calendar) = (std::iter::once(list.as_cell()), || self.calendar(charge.row));
             let judged = counter.policy.judge(cell, &calendar, &self.at, charge.cost());
             (charge.reading, charge.fits) = (judged.reading, judged.fits);

@@ -9,7 +9,7 @@ use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::base::reading;
 use crate::compiled::CompiledRule;
-use crate::counters::{FoundKey, KeysPass};
+use crate::counters::{FoundKey, History, KeysPass};
 use crate::engine::Core;
 use crate::log::{QueryError, page_limit};
 use crate::rules::{Rule, RuleKey, Units};
@@ -103,7 +103,8 @@ impl Rules {
     /// are left out.
     ///
     /// A page is a pass over all counters of the engine, O(keys): some 512 at a time under one
-    /// lock, so that decisions go on, and with memory for one page. Each key stands where it stood
+    /// lock, so that decisions go on, and with memory for one page; 32 of those that have used
+    /// nothing since the rule got another period, of which what is recorded is asked. Each key stands where it stood
     /// when the pass came by; one that came, or used more, meanwhile or since the page before may
     /// be missing, and none is on a page twice. Of a rule that came into being while the engine
     /// records, and of one whose filter was changed, a key is known from its next event on:
@@ -139,8 +140,10 @@ impl Rules {
             let not_found = || QueryError::RuleNotFound { id: id.into() };
             let mut places = (0..).zip(snapshot.listed()).filter(|(_, rule)| rule.id() == id);
             let (rule, compiled) = places.next().ok_or_else(not_found)?;
+            let recorded = core.known_use(&snapshot);
             let pass = KeysPass {
                 counters: &snapshot.counters,
+                history: recorded.as_ref().map(|recorded| recorded as &dyn History),
                 rule,
                 group: compiled.group,
                 most: limit.saturating_add(1),

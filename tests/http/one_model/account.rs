@@ -251,8 +251,9 @@ impl Account {
         let window = self.window(rule, key, at);
         let (used, held) = (self.used(rule, key, window), self.held(rule, key, window));
         let (id, span, limit) = (rule.id.clone(), rule.span, rule.limit);
-        let exceeded = used + held >= limit;
-        Status { id, span, limit, used, held, exceeded }
+        let mut status = Status { id, span, limit, used, held, exceeded: false };
+        status.exceeded = status.remaining() == 0;
+        status
     }
 
     /// Whether an event of a key has brought something to the window of now since the rule came.

@@ -96,7 +96,6 @@ impl Program {
         match measure {
             Measure::Units => spans.extend([Span::Minute, Span::Minute, Span::Slots]),
             Measure::Meter(_) => spans.push(Span::Month),
-            Measure::Events => spans.push(Span::Month),
             _ => spans.extend([Span::Minute, Span::Month]),
         }
         let span = self.pick(&spans);

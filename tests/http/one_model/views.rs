@@ -311,9 +311,7 @@ impl Program {
 
     /// The keys of rules: who has used what of each.
     fn look_at_keys(&mut self) {
-        // One of a customer's months is known by its old months until it is next asked about.
-        let is_moved = |rule: &Rule| rule.span == Span::Month && rule.customer().is_some();
-        for rule in self.account.rules.iter().filter(|rule| !is_moved(rule)) {
+        for rule in &self.account.rules {
             let page = engine::get(&self.app, &format!("/rules/{}/keys", rule.id));
             let keys = page["items"].as_array().expect("a list");
             for customer in CUSTOMERS.into_iter().chain(["team:t1", "t1", "t2", ""]) {
