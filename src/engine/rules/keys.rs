@@ -104,11 +104,11 @@ impl Rules {
     ///
     /// A page is a pass over all counters of the engine, O(keys): some 512 at a time under one
     /// lock, so that decisions go on, and with memory for one page; 32 of those that have used
-    /// nothing since the rule got another period, of which what is recorded is asked. Each key stands where it stood
-    /// when the pass came by; one that came, or used more, meanwhile or since the page before may
-    /// be missing, and none is on a page twice. Of a rule that came into being while the engine
-    /// records, and of one whose filter was changed, a key is known from its next event on:
-    /// [usage](crate::Engine::usage) tells of all.
+    /// nothing since the rule got another period, of which what is recorded is asked. Each key
+    /// stands where it stood when the pass came by; one that came, or used more, meanwhile or since
+    /// the page before may be missing, and none is on a page twice. Of a rule that came into being
+    /// while the engine records, and of one whose filter was changed, a key is known from its next
+    /// event on: [usage](crate::Engine::usage) tells of all.
     ///
     /// ```
     /// use limitry::keys::KeyQuery;
