@@ -27,9 +27,13 @@ pub(crate) trait History: fmt::Debug {
         ordinal: u64,
     ) -> Option<Used>;
 
-    /// The same from a moment on, in pieces of time that are no longer than `piece` nanoseconds:
-    /// what each has used, at its end or at `now`. What is dated ahead of that comes in pieces of
-    /// its own, of 24 minutes.
+    /// Whether nothing of what the key had used at a moment is used any more, because it has begun
+    /// anew at it or since; also where that is not known.
+    fn has_begun_anew(&self, rule: u32, values: &[&str], taken: Moment) -> bool;
+
+    /// What `used` says, from a moment on, in pieces of time that are no longer than `piece`
+    /// nanoseconds: what each has used, at its end or at `now`. What is dated ahead of that comes
+    /// in pieces of its own, of 24 minutes.
     fn uses(
         &self,
         rule: u32,

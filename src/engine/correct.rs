@@ -43,7 +43,8 @@ impl Engine {
     ///   taken of them, and so are never laxer than if it had never been: a window the very use,
     ///   and a sliding one that has merged it with later ones no more than it tells apart; a bucket
     ///   what it cannot have refilled since. Of a committed reservation it is what a window took
-    ///   when it was reserved. A refund in between is taken to be of other uses.
+    ///   when it was reserved. A refund in between is taken to be of other uses; what came before
+    ///   the rule, or before a [reset](crate::handles::Rules::reset), gives nothing back.
     /// - Credits return to the grants that paid for the event. What has expired since is worth
     ///   nothing. Where the ledger has dropped the entry they come as a refund does.
     /// - What has fired stays, and so does the idempotency key, whose answer is the first one.
@@ -390,15 +391,17 @@ fn costs(
     Asked { times: (timestamp, decided_at, counted), event, amended, .. }: &Asked<'_, '_, '_>,
 ) -> SmallVec<[(u32, Cost, Option<Cost>); 8]> {
     let age = u64::try_from(decided_at.saturating_since(*timestamp).as_nanos());
-    // What was recorded so late was nothing to a rate limit.
-    let was_over = |compiled: &CompiledRule| {
+    // What was recorded so late was nothing to a rate limit, nor what came before the rule.
+    let was_nothing = |compiled: &CompiledRule| {
         let is_limit = matches!(compiled.rule, Rule::RateLimit(_));
         let is_recorded = *counted == HowCounted::Recorded;
-        is_limit && is_recorded && is_over(age.unwrap_or(u64::MAX), true, compiled)
+        let is_late = || is_recorded && is_over(age.unwrap_or(u64::MAX), true, compiled);
+        let [created, ..] = compiled.rule.stamps();
+        is_limit && (created.is_some_and(|created| created > *decided_at) || is_late())
     };
     let costs = matches.rules().iter().filter_map(|found| {
         let compiled = rules.rule(found.rule)?;
-        if was_over(compiled) {
+        if was_nothing(compiled) {
             return Some((found.rule, Cost::NOTHING, amended.map(|_| Cost::NOTHING)));
         }
         let measure = &compiled.measure;

@@ -53,6 +53,12 @@ impl History for Recorded<'_> {
         self.used_of(rule, within, values, Some(ordinal))
     }
 
+    fn has_begun_anew(&self, rule: u32, values: &[&str], taken: Moment) -> bool {
+        let Some(rule) = self.snapshot.rule(rule) else { return false };
+        let since = self.adjusted_since(rule, taken, values);
+        since.is_none_or(|since| since.reset.is_some())
+    }
+
     /// Pieces are whole minutes or hours where they are as long, so that the roll-ups tell. Where
     /// the first of them is known no more in part, all of its minute or hour counts.
     fn uses(

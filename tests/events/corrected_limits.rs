@@ -175,6 +175,47 @@ fn a_window_that_merges_uses_gives_back_no_more_than_one_that_keeps_them() {
     }
 }
 
+/// What was taken before a reset is given back by that, and not once more.
+#[test]
+fn what_is_voided_from_before_a_reset_gives_nothing_back_of_what_came_after() {
+    for algorithm in [Algorithm::SlidingWindow, Algorithm::FixedWindow, Algorithm::TokenBucket] {
+        let (engine, clock) = limited(algorithm);
+        let call = |units| {
+            let decision = engine.track(&tokens(units)).expect("valid");
+            decision.event_id().expect("it is let in")
+        };
+        let (first, amended) = (call(30), call(20));
+        engine.rules().reset("rl_l", ("customer_id", "ann")).expect("a rule and its key");
+        clock.advance(Duration::from_nanos(1));
+        let after = call(40);
+        let hold = Hold::lasting(Duration::from_secs(60));
+        let held = engine.reserve(&tokens(10), hold).expect("valid");
+        assert_eq!(left(&engine), 50, "{algorithm:?}");
+        engine.void(first, "before").expect("it is voided");
+        engine.amend(amended, &tokens(1), "before").expect("it is amended");
+        assert_eq!(left(&engine), 50, "{algorithm:?}");
+        engine.void(after, "after").expect("it is voided");
+        assert_eq!(left(&engine), 90, "{algorithm:?}");
+        drop(held);
+    }
+}
+
+/// A rule that came into being after an event has nothing of it.
+#[test]
+fn a_younger_limit_gives_nothing_back() {
+    for algorithm in [Algorithm::SlidingWindow, Algorithm::FixedWindow, Algorithm::TokenBucket] {
+        let (engine, clock) = engine(|builder| builder);
+        let first = engine.track(&tokens(30)).expect("valid").event_id().expect("it is let in");
+        clock.advance(Duration::from_nanos(1));
+        let limit = RateLimit::new("l", 100, Window::Minute).algorithm(algorithm);
+        let limit = limit.per("customer_id").metric(Metric::TotalTokens);
+        engine.rules().add(limit).expect("a good rule");
+        assert!(engine.track(&tokens(40)).expect("valid").is_allowed());
+        engine.void(first, "before").expect("it is voided");
+        assert_eq!(left(&engine), 60, "{algorithm:?}");
+    }
+}
+
 /// A call that is held for less or more than it takes in the end.
 fn held(
     engine: &Engine,

@@ -129,6 +129,10 @@ impl History for Added<'_> {
         None
     }
 
+    fn has_begun_anew(&self, _rule: u32, _values: &[&str], _taken: Moment) -> bool {
+        false
+    }
+
     fn uses(
         &self,
         _: u32,

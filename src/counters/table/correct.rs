@@ -114,10 +114,22 @@ impl Script<'_, '_> {
             } else {
                 let Cost { units, .. } = Correcting::difference(before, after);
                 let taken = correcting.taken.of(&counter.policy);
+                let is_gone = units < 0 && self.has_begun_anew(charge, counter, taken);
+                let units = if is_gone { 0 } else { units };
                 let left = counter.policy.left_of(units, taken, self.at.now);
                 charge.costs(Cost { units: left, counts: left != 0 });
             }
         }
+    }
+
+    /// Whether a rate limit has nothing any more of what it had taken at a moment, because the key
+    /// has begun anew. A quota is what is recorded and adjusted.
+    fn has_begun_anew(&self, charge: &Charge, counter: &Counter, taken: Moment) -> bool {
+        let known = || self.request.history.zip(self.request.rows.get(charge.row as usize));
+        counter.drains()
+            && known().is_some_and(|(history, address)| {
+                history.has_begun_anew(charge.rule, address.values, taken)
+            })
     }
 
     /// Works out what is charged once all have judged, and whether that makes counters. `false`

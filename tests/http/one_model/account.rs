@@ -104,8 +104,9 @@ pub(super) struct Rule {
     /// Of rules with the same one the own one alone judges.
     pub(super) policy: Option<String>,
     pub(super) is_own: bool,
-    /// How many events there were when it was made.
+    /// How many events there were when it was made, and when that was.
     pub(super) since: usize,
+    pub(super) made_at: i64,
 }
 
 /// A reservation that is open.
@@ -158,6 +159,8 @@ pub(super) struct Account {
     pub(super) holds: Vec<Hold>,
     /// What was added to the use of a rule's key in a window.
     pub(super) adjusted: BTreeMap<(String, String, i64), i64>,
+    /// When a rule's key began anew the last time.
+    pub(super) begun: BTreeMap<(String, String), i64>,
     /// Who is known, and the day of the month that its months begin at.
     pub(super) customers: BTreeMap<String, Option<u32>>,
     pub(super) balances: BTreeMap<(&'static str, &'static str), Balance>,
@@ -317,7 +320,34 @@ impl Account {
         let rule = self.rules.iter().find(|rule| rule.id == id).expect("a rule").clone();
         let window = self.window(&rule, key, self.now);
         let used = self.used(&rule, key, window);
+        self.begun.insert((rule.id.clone(), key.to_owned()), self.now);
         *self.adjusted.entry((rule.id, key.to_owned(), window)).or_default() -= used;
+    }
+
+    /// Voids an event. Rate limits give back what they have of it still: nothing where its key has
+    /// begun anew since, or where it was held before the window of now.
+    pub(super) fn void(&mut self, place: usize) {
+        let act = self.acts[place].clone();
+        let taken_at = act.reserved.as_ref().map_or(act.taken_at, |held| held.at);
+        let rates = self.rules.iter().filter(|rule| rule.span == Span::Minute);
+        let rates = rates.filter_map(|rule| Some((rule.clone(), self.key(rule, &act)?)));
+        let rates: Vec<_> = rates.collect();
+        let used = |account: &Self| -> Vec<i64> {
+            let window = account.now.div_euclid(60);
+            rates.iter().map(|(rule, key)| account.used(rule, key, window)).collect()
+        };
+        let before = used(self);
+        self.acts[place].is_void = true;
+        let after = used(self);
+        for (((rule, key), before), after) in rates.iter().zip(before).zip(after) {
+            let window = self.window(rule, key, self.now);
+            let begun = self.begun.get(&(rule.id.clone(), key.clone()));
+            let is_gone = begun.is_some_and(|begun| *begun >= taken_at);
+            if is_gone || self.window(rule, key, taken_at) != window {
+                let of = (rule.id.clone(), key.clone(), window);
+                *self.adjusted.entry(of).or_default() += before - after;
+            }
+        }
     }
 
     /// What all customers together have used of a rule, by the calendar.

@@ -108,11 +108,12 @@ impl Program {
         };
         let limit = self.number(most);
         let is_hard = matches!(span, Span::Minute | Span::Slots) || !self.chance(20);
-        let since = self.account.acts.len();
+        let (since, made_at) = (self.account.acts.len(), self.account.now);
         let (id, policy, is_own, of_customers) = (String::new(), None, false, false);
         #[rustfmt::skip]
         let rule = Rule {
             id, filter, per, measure, span, limit, is_hard, of_customers, policy, is_own, since,
+            made_at,
         };
         rule
     }

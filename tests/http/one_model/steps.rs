@@ -409,15 +409,17 @@ impl Program {
 
     /// Voids an event, whoever recorded it.
     fn correct(&mut self) {
-        // Of what still counts in a window, was late or was held, rate limits have other figures.
-        let minute = self.account.now / 60;
-        let good = |act: &Act| {
-            let is_old = act.reserved.is_none() && act.at == act.taken_at && act.at / 60 < minute;
-            is_old && !act.is_void && !act.id.is_empty()
+        let rules = &self.account.rules;
+        // Of a rate limit and an event of the same instant it is not known which came first.
+        let is_torn = |place: usize, act: &Act| {
+            let mut rates = rules.iter().filter(|rule| rule.span == Span::Minute);
+            rates.any(|rule| place < rule.since && rule.made_at <= act.taken_at)
+        };
+        let good = |(place, act): &(usize, &Act)| {
+            !act.is_void && !act.id.is_empty() && !is_torn(*place, act)
         };
         let acts = self.account.acts.iter().enumerate();
-        let places: Vec<usize> =
-            acts.filter(|(_, act)| good(act)).map(|(place, _)| place).collect();
+        let places: Vec<usize> = acts.filter(good).map(|(place, _)| place).collect();
         if places.is_empty() {
             return;
         }
@@ -430,7 +432,7 @@ impl Program {
             self.app.engine.void(id.parse().expect("an id"), "a test").expect("it is there");
         }
         println!("{} voids {id}", self.account.now);
-        self.account.acts[place].is_void = true;
+        self.account.void(place);
     }
 
     /// Says something of a customer.
