@@ -259,14 +259,10 @@ impl Account {
         status
     }
 
-    /// Whether an event of a key has brought something to the window of now since the rule came.
+    /// Whether an event of a key has brought something since the rule was made.
     pub(super) fn has_seen(&self, rule: &Rule, key: &str) -> bool {
-        let window = |at: i64| self.window(rule, key, at);
         let mut acts = self.acts.iter().skip(rule.since);
-        acts.any(|act| {
-            let is_of = self.key(rule, act).as_deref() == Some(key);
-            is_of && self.amount(rule, act) > 0 && window(act.at) == window(self.now)
-        })
+        acts.any(|act| self.key(rule, act).as_deref() == Some(key) && self.amount(rule, act) > 0)
     }
 
     /// The rules that have a say about an event.
