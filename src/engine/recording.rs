@@ -15,7 +15,7 @@ const MAX_REFUSALS: usize = 1_000_000;
 ///
 /// An event is packed: its strings with a byte more each, its numbers in as many bytes as they
 /// need, and 20 bytes or so beside them. 46 bytes for a customer's id of 12 bytes and a type of 4,
-/// 70 for a model call with model, provider, tokens and cost, 117 with a latency, a property, a
+/// 70 for a model call with model, provider, tokens and cost, 119 with a latency, a property, a
 /// named value and a timestamp of its own to the nanosecond (measured, test `memory::bytes`). What
 /// the roll-ups for [`usage`](crate::Engine::usage) take is beside that, and follows their rows,
 /// not the events.

@@ -461,18 +461,23 @@ impl CountedRule {
         })
     }
 
-    /// The instants at which something was counted that counts at `now`, for sure or perhaps.
+    /// The instants at which something was counted that counts at `now`, for sure or perhaps. What
+    /// was taken at an instant and given back at the same one was never there.
     pub(super) fn uses(
         &self,
         key: &[String],
         now: Nanos,
         sure: bool,
     ) -> impl Iterator<Item = Nanos> + Clone {
-        self.kept(key, now).into_iter().filter_map(move |mut entry| {
+        let mut sums = BTreeMap::<Nanos, Milli>::new();
+        for mut entry in self.kept(key, now) {
             let at = self.counted_at(&entry);
-            let (&mut lo, &mut hi) = entry.amount()?;
-            (if sure { lo != 0 } else { hi != 0 }).then_some(at)
-        })
+            if let Some((lo, hi)) = entry.amount() {
+                *sums.entry(at).or_default() += if sure { *lo } else { *hi };
+            }
+        }
+        let at = |(at, sum)| (sum != 0).then_some(at);
+        sums.into_iter().filter_map(at).collect::<Vec<Nanos>>().into_iter()
     }
 
     /// The ranges, in whole Unix seconds, that `reset` may lie in.
