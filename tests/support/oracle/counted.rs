@@ -462,22 +462,27 @@ impl CountedRule {
     }
 
     /// The instants at which something was counted that counts at `now`, for sure or perhaps. What
-    /// was taken at an instant and given back at the same one was never there.
+    /// was taken at an instant and given back at the same one is perhaps: it is as if it had never
+    /// been, but the decision that does so does not look for it.
     pub(super) fn uses(
         &self,
         key: &[String],
         now: Nanos,
         sure: bool,
     ) -> impl Iterator<Item = Nanos> + Clone {
-        let mut sums = BTreeMap::<Nanos, Milli>::new();
+        let mut amounts = BTreeMap::<Nanos, (Milli, bool)>::new();
         for mut entry in self.kept(key, now) {
             let at = self.counted_at(&entry);
             if let Some((lo, hi)) = entry.amount() {
-                *sums.entry(at).or_default() += if sure { *lo } else { *hi };
+                let (sum, is_some) = amounts.entry(at).or_default();
+                *sum += *lo;
+                *is_some |= *hi != 0;
             }
         }
-        let at = |(at, sum)| (sum != 0).then_some(at);
-        sums.into_iter().filter_map(at).collect::<Vec<Nanos>>().into_iter()
+        let counts =
+            |(_, (sum, is_some)): &(_, (Milli, bool))| if sure { *sum != 0 } else { *is_some };
+        let found: Vec<Nanos> = amounts.into_iter().filter(counts).map(|(at, _)| at).collect();
+        found.into_iter()
     }
 
     /// The ranges, in whole Unix seconds, that `reset` may lie in.
