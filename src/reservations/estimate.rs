@@ -36,8 +36,8 @@ enum Form {
 /// The type, the model and the provider.
 const TEXTS: usize = 3;
 /// Of the numbers: the two sorts of tokens, their total, the latency, of eight bytes each; the cost
-/// in millionths, of sixteen; and that it was not given. Behind them is the timestamp that the event
-/// brought, its seconds and its nanoseconds.
+/// in millionths, of sixteen; and that it was not given. Behind them is the timestamp that the
+/// event brought, its seconds and its nanoseconds.
 const INPUT: u8 = 1;
 const OUTPUT: u8 = 1 << 1;
 const TOTAL: u8 = 1 << 2;
