@@ -328,8 +328,8 @@ impl Account {
         number
     }
 
-    /// Takes what an event costs, of which that much is there at an instant that the account was
-    /// [settled](Self::settle) at: a [`Change::Take`] of the same says it.
+    /// Takes what an event costs, as a [`Change::Take`] of so much does. The account has it, and
+    /// was [settled](Self::settle) at this instant.
     #[inline]
     pub(crate) fn spend(&mut self, units: Units, now: Instant) {
         self.updated = self.updated.max(now.date);

@@ -68,7 +68,8 @@ pub struct KeyUse {
     /// What is used of a quota in the period of now, without what is held. Of a rate limit what was
     /// taken in the window that ends now, or is missing in the bucket: with what reservations took.
     pub used: Amount,
-    /// How much open reservations hold of it, of a rate limit also of what they took before.
+    /// How much open reservations hold of it; of a rate limit also what they took before its
+    /// window.
     pub held: Amount,
     /// How much of what is used of a quota was [adjusted](crate::handles::Rules::adjust).
     pub adjusted: Amount,
@@ -103,12 +104,12 @@ impl Rules {
     /// are left out.
     ///
     /// A page is a pass over all counters of the engine, O(keys): some 512 at a time under one
-    /// lock, so that decisions go on, and with memory for one page; 32 of those that have used
-    /// nothing since the rule got another period, of which what is recorded is asked. Each key
-    /// stands where it stood when the pass came by; one that came, or used more, meanwhile or since
-    /// the page before may be missing, and none is on a page twice. Of a rule that came into being
-    /// while the engine records, and of one whose filter was changed, a key is known from its next
-    /// event on: [usage](crate::Engine::usage) tells of all.
+    /// lock, so that decisions go on, and with memory for one page. For keys that have used nothing
+    /// since the rule got another period it looks into what is recorded, 32 under one lock. Each
+    /// key stands where it stood when the pass came by; one that came, or used more, meanwhile or
+    /// since the page before may be missing, and none is on a page twice. Of a rule that came into
+    /// being while the engine records, and of one whose filter was changed, a key is known from its
+    /// next event on: [usage](crate::Engine::usage) tells of all.
     ///
     /// ```
     /// use limitry::keys::KeyQuery;
