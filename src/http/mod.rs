@@ -33,6 +33,9 @@
 //! | `POST`, `GET /v1/quotas`, `/v1/rate-limits` | adds a rule, lists them, the newest first |
 //! | `GET`, `PUT`, `DELETE /v1/quotas/{id}`, `/v1/rate-limits/{id}` | one rule |
 //! | `POST /v1/quotas/check`, `/v1/rate-limits/check` | [`Engine::standing`] of dimensions |
+//! | `POST`, `GET /v1/quotas/{quotaId}/alerts` | adds an alert of a quota, lists them |
+//! | `GET`, `PUT`, `DELETE /v1/quota-alerts/{alertId}` | one alert |
+//! | `GET /v1/quota-alerts/{alertId}/history` | when it has fired, and its webhooks |
 //! | `GET /v1/usage/summary`, `/breakdown`, `/timeseries` | [`Usage`](crate::handles::Usage) |
 //! | `GET /v1/customers/{customerId}/usage` | the summary of a customer |
 //! | `GET /v1/project` | the key's project |
@@ -42,6 +45,11 @@
 //! as the product's are. What is wrong is answered as `{"error": ..., "details": ...}`: the
 //! product's words, and the field, the value and the rule. An idempotency key that was used for
 //! another event is a 409.
+//!
+//! An alert is a [threshold](crate::Quota::alert_at) of its quota, in whole percent, whoever has
+//! set it; two at the same one are a 409. Its history is of the threshold that it has, since it was
+//! made. Of several webhooks that are sent an alert `webhookStatus` is the worst: `failed`,
+//! `pending`, `success`; null where there is none.
 //!
 //! # What the second generation answers
 //!
@@ -240,9 +248,10 @@
 //! A request with the header `Idempotency-Key` that changes something is answered once: for 24
 //! hours the same request with the same key is given the same answer again, a refusal too, with
 //! `Idempotent-Replayed: true`; another request with it is a 409, and so is one that comes while
-//! the first is being answered. Answers of a fault of the server are not kept. Kept are the newest
-//! 100 000 answers, up to 64 MiB of them, and with a store all of the 24 hours. The header is the
-//! idempotency key of an event whose body has none.
+//! the first is being answered, which is done to its end also where who asked has gone away.
+//! Answers of a fault of the server are not kept. Kept are the newest 100 000 answers, up to 64 MiB
+//! of them, and with a store all of the 24 hours. The header is the idempotency key of an event
+//! whose body has none.
 //!
 //! # Threads
 //!
@@ -463,7 +472,7 @@ fn fresh(prefix: &str) -> String {
 }
 
 impl Api {
-    async fn enter(&self, caller: Caller, request: Request, id: &str) -> Response {
+    async fn enter(self: &Arc<Self>, caller: Caller, request: Request, id: &str) -> Response {
         let face = Face::of(request.uri().path(), caller.access.generation);
         let project = caller.project.clone();
         let answer = self.answer_of(caller, request, face, id).await;
@@ -471,15 +480,41 @@ impl Api {
         answer
     }
 
-    async fn answer_of(&self, caller: Caller, request: Request, face: Face, id: &str) -> Response {
-        let project = caller.project.clone();
+    async fn answer_of(
+        self: &Arc<Self>,
+        caller: Caller,
+        request: Request,
+        face: Face,
+        id: &str,
+    ) -> Response {
         let step = self.answers.step(request, &caller, self.max_body_bytes);
-        let (mut request, turn) = match step.await {
-            Ok(Step::Answer(request, turn)) => (request, turn),
+        let (request, turn) = match step.await {
+            Ok(Step::Answer(request, Some(turn))) => (request, turn),
+            Ok(Step::Answer(request, None)) => {
+                return self.answer_to(caller, request, face, id).await;
+            }
             Ok(Step::Replay(response)) => return response,
             Err(why) => return face.said(&why, id),
         };
-        let is_client = caller.client.is_some();
+        // Who asks may go away, and asks again with the same key: what they asked for is done to
+        // its end, and its answer kept.
+        let (api, own_id, engine) =
+            (Arc::clone(self), id.to_owned(), caller.project.engine.clone());
+        let answered = tokio::spawn(async move {
+            let answer = api.answer_to(caller, request, face, &own_id).await;
+            turn.keep(answer, engine.now()).await
+        });
+        answered.await.unwrap_or_else(|_| face.said(&Reason::Internal.into(), id))
+    }
+
+    async fn answer_to(
+        &self,
+        caller: Caller,
+        mut request: Request,
+        face: Face,
+        id: &str,
+    ) -> Response {
+        let (project, is_client) = (caller.project.clone(), caller.client.is_some());
         let change = RuleRequest::of(&request, &caller, face == Face::Own);
         request.extensions_mut().insert(caller);
         let mut answer = self.answer(request, face, is_client).await;
@@ -489,10 +524,7 @@ impl Api {
         if let Some(change) = change.filter(|_| answer.status().is_success()) {
             change.note(&project).await;
         }
-        match turn {
-            Some(turn) => turn.keep(answer, project.engine.now()).await,
-            None => answer,
-        }
+        answer
     }
 
     async fn answer(&self, request: Request, face: Face, is_client: bool) -> Response {

@@ -125,49 +125,46 @@ impl Answers {
         };
         let body = to_bytes(body, max_body_bytes).await.map_err(too_large)?;
         let fingerprint = fingerprint(&parts.method, &parts.uri, &body);
-        let space = space_of(project);
         let now = project.engine.now();
-        if let Some(known) = self.claim(name, space.clone(), now).await? {
+        let of_key = |known: &KeptAnswer| {
             if known.request != fingerprint {
                 let rule = "was used for another request within the last 24 hours";
                 let message = format_args!("Idempotency-Key: {key:?} {rule}");
                 let conflict = Failure::new(Reason::Conflict, &message);
                 return Err(conflict.code("idempotency_conflict"));
             }
-            return Ok(Step::Replay(known.response()));
+            Ok(Step::Replay(known.response()))
+        };
+        if let Some(known) = self.claim(name, now)? {
+            return of_key(&known);
         }
+        let space = space_of(project);
         let turn = Turn { answers: Arc::clone(self), name, request: fingerprint, space };
+        if let Some(known) = turn.stored(now).await {
+            return of_key(&known);
+        }
         let mut request = Request::from_parts(parts, Body::from(body));
         request.extensions_mut().insert(HeaderKey(key));
         Ok(Step::Answer(request, Some(turn)))
     }
 
-    /// The answer under a name, if it is known, or else nothing, and the name is claimed.
-    async fn claim(
-        &self,
-        name: Name,
-        space: Option<Space>,
-        now: Timestamp,
-    ) -> Result<Option<Arc<KeptAnswer>>, Failure> {
-        {
-            let mut kept = self.kept.lock();
-            kept.drop_old(now);
-            match kept.by_name.get(&name) {
-                Some(Entry::Done(known)) => return Ok(Some(Arc::clone(known))),
-                Some(Entry::UnderWay) => {
-                    let message = "Idempotency-Key: the first request with it is being answered";
-                    let conflict = Failure::new(Reason::Conflict, message);
-                    return Err(conflict.code("idempotency_in_progress"));
-                }
-                None => kept.by_name.insert(name, Entry::UnderWay),
-            };
+    /// The answer under a name, if it is in memory, or else nothing, and the name is claimed: by
+    /// the turn that begins with that.
+    fn claim(&self, name: Name, now: Timestamp) -> Result<Option<Arc<KeptAnswer>>, Failure> {
+        let mut kept = self.kept.lock();
+        kept.drop_old(now);
+        match kept.by_name.get(&name) {
+            Some(Entry::Done(known)) => Ok(Some(Arc::clone(known))),
+            Some(Entry::UnderWay) => {
+                let message = "Idempotency-Key: the first request with it is being answered";
+                let conflict = Failure::new(Reason::Conflict, message);
+                Err(conflict.code("idempotency_in_progress"))
+            }
+            None => {
+                kept.by_name.insert(name, Entry::UnderWay);
+                Ok(None)
+            }
         }
-        let stored = stored(space, name).await;
-        let known = stored.filter(|known| !known.is_over(now)).map(Arc::new);
-        if let Some(known) = &known {
-            self.kept.lock().put(name, Arc::clone(known));
-        }
-        Ok(known)
     }
 }
 
@@ -196,6 +193,16 @@ impl Kept {
 }
 
 impl Turn {
+    /// The answer that the store has, which is in memory from then on.
+    async fn stored(&self, now: Timestamp) -> Option<Arc<KeptAnswer>> {
+        let (space, name) = (self.space.clone()?, self.name);
+        let read = move || serde_json::from_slice(&space.get(&name).ok()??).ok();
+        let stored: Option<KeptAnswer> = tokio::task::spawn_blocking(read).await.ok()?;
+        let known = Arc::new(stored.filter(|known| !known.is_over(now))?);
+        self.answers.kept.lock().put(self.name, Arc::clone(&known));
+        Some(known)
+    }
+
     /// Keeps an answer, unless the server is to blame for it.
     pub(super) async fn keep(self, response: Response, now: Timestamp) -> Response {
         if response.status().is_server_error() {
@@ -325,10 +332,4 @@ fn fingerprint(method: &Method, uri: &Uri, body: &[u8]) -> [u8; 32] {
 /// The space of a project's answers, if it has a store.
 fn space_of(project: &Project) -> Option<Space> {
     project.engine.store().space("http-answers").ok()
-}
-
-async fn stored(space: Option<Space>, name: Name) -> Option<KeptAnswer> {
-    let space = space?;
-    let read = move || serde_json::from_slice(&space.get(&name).ok()??).ok();
-    tokio::task::spawn_blocking(read).await.ok()?
 }

@@ -11,7 +11,7 @@ use limitry::{Engine, RateLimit, Window};
 use serde_json::json;
 use tower_service::Service;
 
-use crate::app::{Answer, App, KEY, OTHER, READ, keyed};
+use crate::app::{Answer, App, KEY, OTHER, READ, SECOND, keyed};
 
 const TRACK: &str = r#"{"customerId": "c", "eventType": "e"}"#;
 const QUOTA: &str = r#"{"name": "q", "metric": "total_events", "limitValue": 9, "period": "day"}"#;
@@ -207,4 +207,41 @@ fn a_caller_who_goes_away_leaves_the_key_free() {
     drop(free);
     drop(runtime);
     assert_eq!(app.keyed("k", "POST", "/v1/quotas", QUOTA).status, 201);
+}
+
+/// The other side of it: what was begun counts, and asking again with the key does it no second
+/// time. With a store a caller may go away before that, while the answers that are kept are read.
+#[test]
+fn what_a_caller_has_begun_who_goes_away_is_done_once() {
+    const CREDIT: &str =
+        r#"{"customerId": "c", "name": "credits", "amount": 5, "description": "a gift"}"#;
+    let memory = MemoryStore::new();
+    let with_store = Engine::builder().durable(memory.open().expect("opens"));
+    for builder in [Engine::builder(), with_store] {
+        let app = App::with(builder);
+        let balance = json!({"customerId": "c", "name": "credits"}).to_string();
+        app.send(SECOND, "POST", "/v1/balances", balance).ok(201);
+        let (runtime, free) = busy_runtime();
+        let call = || {
+            let request = keyed(SECOND, "k", "POST", "/v1/balances/credit", CREDIT);
+            app.router.clone().call(request)
+        };
+        let again = runtime.block_on(async {
+            let mut first = Box::pin(call());
+            assert!(is_pending(&mut first).await, "it waits for the thread");
+            tokio::task::yield_now().await;
+            drop(first);
+            drop(free);
+            loop {
+                let again = Answer::read(call().await.expect("it never fails")).await;
+                if again.status != 409 {
+                    break again;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        assert_eq!(again.ok(200)["success"], true);
+        let balances = app.send(SECOND, "GET", "/v1/balances", "").ok(200);
+        assert_eq!(balances["data"][0]["currentBalance"], 5);
+    }
 }
