@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Alert;
+use crate::rules::Threshold;
 
 /// How many alerts a page has where it is not said.
 const DEFAULT_LIMIT: usize = 50;
@@ -15,6 +16,7 @@ const MAX_LIMIT: usize = 100;
 pub struct AlertQuery {
     rule: Option<String>,
     customer: Option<String>,
+    threshold: Option<Threshold>,
     limit: Option<usize>,
     before: Option<u64>,
 }
@@ -34,6 +36,12 @@ impl AlertQuery {
     /// Shows only alerts of this [customer](Alert::customer_id).
     pub fn customer(mut self, id: impl Into<String>) -> Self {
         self.customer = Some(id.into());
+        self
+    }
+
+    /// Shows only alerts of this [threshold](Alert::threshold).
+    pub fn threshold(mut self, threshold: Threshold) -> Self {
+        self.threshold = Some(threshold);
         self
     }
 
@@ -75,6 +83,7 @@ impl AlertQuery {
     fn wants(&self, alert: &Alert) -> bool {
         self.rule.as_ref().is_none_or(|rule| *rule == alert.rule_id)
             && self.customer.as_ref().is_none_or(|it| Some(it) == alert.customer_id.as_ref())
+            && self.threshold.is_none_or(|threshold| threshold == alert.threshold)
     }
 }
 

@@ -19,6 +19,7 @@ use super::access::{Access, Generation, Need};
 use super::changes::ChangeLog;
 use super::failure::{Failure, Reason};
 use super::figures::ProjectFigures;
+use super::first::alerts::QuotaAlerts;
 use super::live::Live;
 use super::replay::HeaderKey;
 use super::second::tokens::{Client, Tokens};
@@ -43,6 +44,7 @@ pub(super) struct Project {
     tokens: Arc<Tokens>,
     figures: Arc<ProjectFigures>,
     log: Arc<ChangeLog>,
+    quota_alerts: Arc<QuotaAlerts>,
     live: Arc<Live>,
     /// Where copies of the store are put.
     backups: Option<Arc<Path>>,
@@ -59,7 +61,7 @@ impl Project {
     ) -> Self {
         let waits = engine.store().health().durability == Some(Durability::Synced);
         let tokens = Arc::new(Tokens::new(&engine));
-        let (changes, alone, log, live) = Default::default();
+        let (changes, alone, log, quota_alerts, live) = Default::default();
         let (id, figures) = (id.into(), figures.into());
         Self {
             id,
@@ -70,6 +72,7 @@ impl Project {
             tokens,
             figures,
             log,
+            quota_alerts,
             live,
             backups,
             webhooks,
@@ -99,6 +102,11 @@ impl Project {
     /// Who changed which rule.
     pub(super) fn log(&self) -> Arc<ChangeLog> {
         Arc::clone(&self.log)
+    }
+
+    /// The names of alerts of quotas.
+    pub(super) fn quota_alerts(&self) -> &QuotaAlerts {
+        &self.quota_alerts
     }
 
     /// Its figures as a stream.

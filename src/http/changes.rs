@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use super::access::{Access, Need};
 use super::call::{Caller, Project};
 use super::failure::Failure;
+use super::openapi::any_of;
 use crate::store::{Space, SpaceError};
 use crate::{Engine, Rule, Timestamp};
 
@@ -43,11 +44,55 @@ pub(super) struct Change {
     rule_id: Option<String>,
     #[schema(required)]
     rule_name: Option<String>,
-    /// What differs, by field: `from` and `to`; of a sync its report.
-    #[schema(value_type = Object)]
+    #[schema(value_type = ChangedFields)]
     fields: Value,
     #[schema(required)]
     note: Option<String>,
+}
+
+any_of! {
+    /// What differs, by field; of a sync its report; nothing of what is not known in full.
+    ChangedFields as "ChangedFields": Differences, SyncReport
+}
+
+/// The fields that differ, by their names.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is a shape alone")]
+struct Differences(BTreeMap<String, Difference>);
+
+/// The two values of one field; null where it is not set.
+#[derive(ToSchema)]
+#[schema(as = FieldChange)]
+#[expect(dead_code, reason = "it is a shape alone")]
+struct Difference {
+    /// As it was.
+    from: Value,
+    /// As it is, or would be.
+    to: Value,
+}
+
+/// What a sync has done, or would do, by the names of rules and meters.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is a shape alone, that of the engine's report")]
+pub(super) struct SyncReport {
+    /// Whether nothing was written.
+    preview: bool,
+    created: Vec<String>,
+    /// Those that differed, field by field.
+    updated: Vec<RuleChange>,
+    removed: Vec<String>,
+    /// Left out where there are none.
+    #[schema(required = false)]
+    archived: Vec<String>,
+    unchanged: Vec<String>,
+}
+
+/// How one rule differs.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is a shape alone")]
+struct RuleChange {
+    name: String,
+    fields: BTreeMap<String, Difference>,
 }
 
 /// Who changes something, and why.
@@ -80,7 +125,8 @@ pub(super) struct RuleRequest {
 
 impl RuleRequest {
     /// Where the product's rules are.
-    const LISTS: [&str; 4] = ["/v1/limits", "/v1/meters", "/v1/quotas", "/v1/rate-limits"];
+    const LISTS: [&str; 5] =
+        ["/v1/limits", "/v1/meters", "/v1/quota-alerts", "/v1/quotas", "/v1/rate-limits"];
     /// Questions that are asked there.
     const QUESTIONS: [&str; 2] = ["check", "query"];
 

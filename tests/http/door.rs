@@ -18,7 +18,7 @@ macro_rules! in_january {
 }
 
 /// Every path of the first generation, with what a key must be good for, and a body that is.
-const PATHS: [(&str, &str, &str, &str); 21] = [
+const PATHS: [(&str, &str, &str, &str); 27] = [
     ("POST", "/v1/track", "record", r#"{"customerId": "c", "eventType": "e"}"#),
     ("POST", "/v1/events", "record", r#"{"customerId": "c", "eventType": "e"}"#),
     ("POST", "/v1/events/batch", "record", r#"[{"customerId": "c", "eventType": "e"}]"#),
@@ -35,6 +35,12 @@ const PATHS: [(&str, &str, &str, &str); 21] = [
     ("GET", "/v1/quotas/qta_a", "read", ""),
     ("PUT", "/v1/quotas/qta_a", "all", r#"{"limitValue": 8}"#),
     ("DELETE", "/v1/quotas/qta_a", "all", ""),
+    ("POST", "/v1/quotas/qta_a/alerts", "all", r#"{"threshold": 80}"#),
+    ("GET", "/v1/quotas/qta_a/alerts", "read", ""),
+    ("GET", "/v1/quota-alerts/qa_a", "read", ""),
+    ("PUT", "/v1/quota-alerts/qa_a", "all", r#"{"threshold": 90}"#),
+    ("DELETE", "/v1/quota-alerts/qa_a", "all", ""),
+    ("GET", "/v1/quota-alerts/qa_a/history", "read", ""),
     ("POST", "/v1/rate-limits", "all", r#"{"name": "b", "limitValue": 9, "window": "hour"}"#),
     ("GET", "/v1/rate-limits", "read", ""),
     ("GET", "/v1/rate-limits/rl_b", "read", ""),

@@ -121,8 +121,10 @@ struct Ids {
 }
 
 impl Ids {
-    const PREFIXES: [&'static str; 11] = [
+    const PREFIXES: [&'static str; 13] = [
         "evt_",
+        "qa_",
+        "qal_",
         "lmt_",
         "mtr_",
         "chk_",

@@ -1,4 +1,4 @@
-//! The first generation: `track`, events, quotas, rate limits, usage.
+//! The first generation: `track`, events, quotas and their alerts, rate limits, usage.
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -7,8 +7,10 @@ use utoipa::ToSchema;
 use super::call;
 use super::failure::{Failure, Reason};
 use super::openapi::{About, JSON, Param, date, text, whole, word};
+use super::pages::Page;
 use super::routes::{Routes, Shape, delete, get, post, put};
 
+pub(super) mod alerts;
 mod checks;
 mod events;
 mod rules;
@@ -61,7 +63,7 @@ pub(super) fn routes() -> Routes {
                 .takes::<schema::EventBatch>()
                 .answers::<schema::BatchReport>(StatusCode::CREATED, "They are recorded"),
         );
-    usage_routes(rate_limit_routes(quota_routes(routes)))
+    usage_routes(rate_limit_routes(alert_routes(quota_routes(routes))))
 }
 
 fn quota_routes(routes: Routes) -> Routes {
@@ -100,6 +102,45 @@ fn quota_routes(routes: Routes) -> Routes {
             delete("/quotas/{id}", "deleteQuota", rules::remove_quota)
                 .says("Removes a quota")
                 .answers_nothing("It is removed"),
+        )
+}
+
+fn alert_routes(routes: Routes) -> Routes {
+    routes
+        .about("Quota alerts")
+        .with(
+            post("/quotas/{quotaId}/alerts", "createQuotaAlert", alerts::create)
+                .says("Makes an alert of a quota: it fires once a period")
+                .takes::<alerts::Given>()
+                .answers::<alerts::Shown>(StatusCode::CREATED, "It fires from now on"),
+        )
+        .with(
+            get("/quotas/{quotaId}/alerts", "listQuotaAlerts", alerts::list)
+                .says("Lists the alerts of a quota, the newest first")
+                .asks(page())
+                .answers::<Page<alerts::Shown>>(StatusCode::OK, "A page of alerts"),
+        )
+        .with(
+            get("/quota-alerts/{alertId}", "getQuotaAlert", alerts::get)
+                .says("Returns an alert")
+                .answers::<alerts::Shown>(StatusCode::OK, "The alert"),
+        )
+        .with(
+            put("/quota-alerts/{alertId}", "updateQuotaAlert", alerts::update)
+                .says("Changes the threshold of an alert")
+                .takes::<alerts::Given>()
+                .answers::<alerts::Shown>(StatusCode::OK, "It is changed"),
+        )
+        .with(
+            delete("/quota-alerts/{alertId}", "deleteQuotaAlert", alerts::remove)
+                .says("Removes an alert")
+                .answers_nothing("It is removed"),
+        )
+        .with(
+            get("/quota-alerts/{alertId}/history", "getQuotaAlertHistory", alerts::history)
+                .says("Lists when an alert has fired, the newest first")
+                .asks(page())
+                .answers::<Page<alerts::Fired>>(StatusCode::OK, "A page of what has fired"),
         )
 }
 
