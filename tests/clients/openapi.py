@@ -276,6 +276,38 @@ def third(client):
     assert [one["used"] for one in standing["limits"]] == [3], standing
 
 
+def engine(client):
+    """2 calls an hour of each customer, then 3: made, changed, asked about, tried and previewed."""
+    rule = {"name": "Calls", "limitValue": 2, "window": "hour", "per": ["customer_id"]}
+    body = client.body("NewRuleType0", {"rateLimit": rule})
+    status, made = client.call("rules", "add_rule", body=body)
+    assert (status, made["rateLimit"]["id"]) == (201, "rl_calls"), made
+    body = client.body("RateLimitChange", {"limitValue": 3})
+    status, rule = client.call("rules", "update_rule", id="rl_calls", body=body)
+    assert (status, rule["rateLimit"]["limitValue"]) == (200, 3), rule
+    event = {"customerId": "acme", "eventType": "call", "model": "m", "totalTokens": 7}
+    http = client.client.get_httpx_client()
+    statuses = [http.post("/v1/track", json=event).status_code for _ in range(4)]
+    assert statuses == [201, 201, 201, 429], statuses
+
+    body = client.body("UsageQuestion", {"groupBy": "customer_id"})
+    status, usage = client.call("usage", "ask_usage", body=body)
+    assert usage["data"] == [totals(3, 21, dimension="acme")], usage
+    status, page = client.call("usage", "list_refusals")
+    refused = {"ruleId": "rl_calls", "key": {"customer_id": "acme"}, "refused": 1}
+    assert (page["items"], page["total"]) == ([refused], 1), page
+    status, answer = client.call("questions", "explain", body=client.body("Event", event))
+    (explained,) = answer["rules"]
+    assert not answer["decision"]["allowed"] and explained["outcome"] == "applies", answer
+    other = {"rules": {"rateLimits": [{**rule["rateLimit"], "limitValue": 1}]}}
+    status, report = client.call("questions", "simulate", body=client.body("Simulation", other))
+    assert (report["calls"]["calls"], report["calls"]["newlyRefused"]) == (3, 2), report
+    body = client.body("Sync", {**other, "preview": True})
+    status, report = client.call("rules", "sync_rules", body=body)
+    (change,) = report["updated"]
+    assert change["fields"] == {"limitValue": {"from": 3, "to": 1}}, report
+
+
 def main(program):
     program = str(pathlib.Path(program).resolve())
     with tempfile.TemporaryDirectory() as folder:
@@ -296,6 +328,7 @@ def main(program):
         print("the engine's own API", flush=True)
         with server(program, folder, "store_engine.redb") as url:
             document = httpx.get(f"{url}/openapi/engine.json").json()
+            engine(made(document, "client_engine", folder).open(url, keys[1]))
             try_api(url, keys[1], closed(document), folder, "examples,fuzzing,stateful")
     print("all said, and nothing else")
 

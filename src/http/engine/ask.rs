@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::rules::read;
+use super::schema::RuleKind;
 use crate::explain::{RuleExplanation, RuleOutcome};
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, json};
@@ -55,11 +56,9 @@ pub(super) struct Decided {
 #[expect(dead_code, reason = "it is a shape alone")]
 struct ExplainedRule {
     id: String,
-    /// `rate limit` or `quota`.
-    kind: String,
+    kind: RuleKind,
     name: String,
-    /// `applies`, `replaced`, `outOfTime`, `disabled` or `missed`.
-    outcome: String,
+    outcome: Outcome,
     /// Of one that applies; null where it has none.
     limit: Option<Amount>,
     remaining: Option<Amount>,
@@ -74,8 +73,8 @@ struct ExplainedRule {
     policy: Option<String>,
     /// The id of that rule.
     by: Option<String>,
-    /// `priority`, `own_key`, `conditions` or `newest`: in what the two differ that decided.
-    because: Option<String>,
+    /// In what the two differ that decided.
+    because: Option<Because>,
     /// Of one that is out of time.
     starts_at: Option<Timestamp>,
     ends_at: Option<Timestamp>,
@@ -86,6 +85,29 @@ struct ExplainedRule {
     found: Option<String>,
     /// What the event has there that is no text.
     instead: Option<String>,
+}
+
+/// How a rule looks at an event.
+#[derive(ToSchema)]
+#[schema(as = RuleOutcome, rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is a shape alone")]
+enum Outcome {
+    Applies,
+    Replaced,
+    OutOfTime,
+    Disabled,
+    Missed,
+}
+
+/// What decides which of two rules of a policy judges.
+#[derive(ToSchema)]
+#[schema(as = Precedence, rename_all = "snake_case")]
+#[expect(dead_code, reason = "it is a shape alone")]
+enum Because {
+    Priority,
+    OwnKey,
+    Conditions,
+    Newest,
 }
 
 /// A dimension that rules ask for and no event has had.

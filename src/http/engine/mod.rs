@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::call::{Answer, json};
-use super::changes::Change;
+use super::changes::{Change, SyncReport};
 use super::failure::{Detail, Failure, Reason};
 use super::first;
 use super::first::schema::{Correction, EventBody};
@@ -24,6 +24,7 @@ mod changes;
 mod corrections;
 mod lists;
 mod rules;
+mod schema;
 mod simulate;
 mod store;
 mod usage;
@@ -42,10 +43,9 @@ pub(super) const STREAM: &str = "/engine/v1/stream";
 pub(super) fn about() -> About {
     About {
         title: "limitry: the engine",
-        says: "What a page, commands and operators need. Bodies that are objects without fields \
-               here are those of the engine's types, as the crate says them. Whoever changes rules \
-               may say why, by the parameter `note`. `GET /engine/v1/stream` sends figures once a \
-               second as server-sent events: `history`, `rules`, `top`, `recent` and `figures`.",
+        says: "What a page, commands and operators need. Whoever changes rules may say why, by \
+               the parameter `note`. `GET /engine/v1/stream` sends figures once a second as \
+               server-sent events: `history`, `rules`, `top`, `recent` and `figures`.",
         problem: Shape::of::<Problem<'_>>(),
         problem_is: PROBLEM,
         without_key: None,
@@ -67,27 +67,27 @@ fn rule_routes(routes: Routes) -> Routes {
             post("/rules", "addRule", rules::add)
                 .says("Makes a rule: `{\"rateLimit\": ...}` or `{\"quota\": ...}`")
                 .asks([note()])
-                .takes::<OneRule>()
-                .answers::<OneRule>(StatusCode::CREATED, "It is in force"),
+                .takes::<schema::NewRule>()
+                .answers::<schema::Rule>(StatusCode::CREATED, "It is in force"),
         )
         .with(
             get("/rules", "listRules", rules::list)
                 .says("Lists the rules, the newest first")
                 .asks([flag("archived", "Those that are archived, in place of the others")])
                 .asks(first::page())
-                .answers::<Page<OneRule>>(StatusCode::OK, "A page of rules"),
+                .answers::<Page<schema::Rule>>(StatusCode::OK, "A page of rules"),
         )
         .with(
             get("/rules/{id}", "getRule", rules::get)
                 .says("Returns a rule")
-                .answers::<OneRule>(StatusCode::OK, "The rule"),
+                .answers::<schema::Rule>(StatusCode::OK, "The rule"),
         )
         .with(
             patch("/rules/{id}", "updateRule", rules::update)
                 .says("Changes a rule: the fields of its kind that are given")
                 .asks([note()])
-                .takes::<Fields>()
-                .answers::<OneRule>(StatusCode::OK, "It is changed"),
+                .takes::<schema::RuleUpdate>()
+                .answers::<schema::Rule>(StatusCode::OK, "It is changed"),
         )
         .with(
             delete("/rules/{id}", "removeRule", rules::remove)
@@ -99,13 +99,13 @@ fn rule_routes(routes: Routes) -> Routes {
             post("/rules/{id}/archive", "archiveRule", rules::archive)
                 .says("Stops a rule, and keeps what is known of it")
                 .asks([note()])
-                .answers::<OneRule>(StatusCode::OK, "It is archived"),
+                .answers::<schema::Rule>(StatusCode::OK, "It is archived"),
         )
         .with(
             post("/rules/{id}/restore", "restoreRule", rules::restore)
                 .says("Brings an archived rule back")
                 .asks([note()])
-                .answers::<OneRule>(StatusCode::OK, "It is in force"),
+                .answers::<schema::Rule>(StatusCode::OK, "It is in force"),
         )
         .with(
             get("/rules/{id}/keys", "listKeys", rules::keys)
@@ -118,7 +118,7 @@ fn rule_routes(routes: Routes) -> Routes {
                 .says("Makes the rules match a list, or says what would change")
                 .asks([note()])
                 .takes::<rules::Wanted>()
-                .answers::<Fields>(StatusCode::OK, "What was done, or would be"),
+                .answers::<SyncReport>(StatusCode::OK, "What was done, or would be"),
         )
 }
 
@@ -147,7 +147,7 @@ fn question_routes(routes: Routes) -> Routes {
             post("/simulate", "simulate", simulate::simulate)
                 .says("Says what other rules would have done with the events that are recorded")
                 .takes::<simulate::WhatIf>()
-                .answers::<Fields>(StatusCode::OK, "The report"),
+                .answers::<schema::SimulationReport>(StatusCode::OK, "The report"),
         )
 }
 
@@ -163,7 +163,7 @@ fn usage_routes(routes: Routes) -> Routes {
             post("/usage", "askUsage", usage::usage)
                 .says("Sums up events, by the values of a dimension, by time, or by both")
                 .takes::<usage::Question>()
-                .answers::<Fields>(StatusCode::OK, "The sums"),
+                .answers::<schema::UsageAnswer>(StatusCode::OK, "The sums"),
         )
         .with(
             get("/refusals", "listRefusals", usage::refusals)
@@ -175,7 +175,7 @@ fn usage_routes(routes: Routes) -> Routes {
                     any_whole("limit", "How many: 1 to 1000, 50 where it is left out"),
                     text("cursor", "The `nextCursor` of the page before"),
                 ])
-                .answers::<Fields>(StatusCode::OK, "A page of keys"),
+                .answers::<schema::RefusalPage>(StatusCode::OK, "A page of keys"),
         )
         .with(
             get("/refusals/hours", "listRefusalHours", usage::refusal_hours)
@@ -185,7 +185,7 @@ fn usage_routes(routes: Routes) -> Routes {
                     date("startDate", "From the hour of this instant on"),
                     date("endDate", "Before this instant"),
                 ])
-                .answers::<Fields>(StatusCode::OK, "The hours"),
+                .answers::<schema::RefusalHours>(StatusCode::OK, "The hours"),
         )
 }
 
@@ -200,17 +200,17 @@ fn list_routes(routes: Routes) -> Routes {
                     text("state", "Only those in a state: `held`, `committed` and so on"),
                 ])
                 .asks(first::page())
-                .answers::<Page<Fields>>(StatusCode::OK, "A page of reservations"),
+                .answers::<Page<schema::Reservation>>(StatusCode::OK, "A page of reservations"),
         )
         .with(
             get("/reservations/{id}", "getReservation", lists::reservation)
                 .says("Returns a reservation")
-                .answers::<Fields>(StatusCode::OK, "The reservation"),
+                .answers::<schema::Reservation>(StatusCode::OK, "The reservation"),
         )
         .with(
             post("/reservations/{id}/release", "releaseReservation", lists::release)
                 .says("Gives back what a reservation holds")
-                .answers::<Fields>(StatusCode::OK, "It is released"),
+                .answers::<schema::Reservation>(StatusCode::OK, "It is released"),
         )
         .with(
             get("/alerts", "listAlerts", lists::alerts)
@@ -220,7 +220,7 @@ fn list_routes(routes: Routes) -> Routes {
                     text("customerId", "Only alerts about a customer"),
                 ])
                 .asks(first::page())
-                .answers::<Page<Fields>>(StatusCode::OK, "A page of alerts"),
+                .answers::<Page<schema::Alert>>(StatusCode::OK, "A page of alerts"),
         )
 }
 
@@ -278,23 +278,6 @@ fn store_routes(routes: Routes) -> Routes {
                 .says("Makes a copy of the store in the folder of backups")
                 .answers::<store::Made>(StatusCode::CREATED, "It is made"),
         )
-}
-
-/// An object whose fields are those of a type of the engine.
-#[derive(ToSchema)]
-#[schema(as = EngineObject, value_type = Object)]
-#[expect(dead_code, reason = "it is a shape alone")]
-struct Fields(serde_json::Map<String, serde_json::Value>);
-
-/// A rule of one kind.
-#[derive(ToSchema)]
-#[schema(as = Rule, rename_all = "camelCase")]
-#[expect(dead_code, reason = "it is a shape alone")]
-struct OneRule {
-    #[schema(value_type = Option<Object>)]
-    rate_limit: Option<Fields>,
-    #[schema(value_type = Option<Object>)]
-    quota: Option<Fields>,
 }
 
 /// Whether a path is one of this API, known or not.

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
 use super::refused;
+use super::schema::RuleList;
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, Project, json};
 use crate::http::changes::By;
@@ -158,8 +159,7 @@ pub(super) async fn keys(call: Call) -> Answer {
 #[schema(as = Sync)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Wanted {
-    /// `rateLimits`, `quotas` and `meters`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = RuleList)]
     rules: RuleSet,
     /// Whether nothing is written.
     #[serde(default)]

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::rules::{Missing, read};
+use super::schema::{EventQuestion, RuleList};
 use super::{alone, refused};
 use crate::events::EventQuery;
 use crate::http::access::Need;
@@ -22,13 +23,15 @@ const MAX_KEYS: usize = 100;
 #[schema(as = Simulation)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct WhatIf {
-    /// `rateLimits`, `quotas` and `meters`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = RuleList)]
     rules: RuleSet,
     /// Which recorded events are replayed: all, where it is left out.
-    #[schema(value_type = Object)]
+    #[schema(value_type = EventQuestion)]
     #[serde(default)]
     calls: EventQuery,
+    /// How many keys of each rule are reported, those of the most calls that did not fit: 10 where
+    /// it is left out.
+    #[schema(maximum = 100)]
     keys: Option<usize>,
     /// What becomes of rules in force that `rules` does not name: `remove` where it is left out.
     missing: Option<Missing>,

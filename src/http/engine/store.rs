@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::alone;
+use super::{alone, schema};
 use crate::errors::StoreError;
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, Project, json};
@@ -92,7 +92,7 @@ pub(super) struct Verified {
     /// The first part that is damaged or contradicts another.
     #[schema(required)]
     problem: Option<String>,
-    #[schema(required, value_type = Option<Object>)]
+    #[schema(required, value_type = Option<schema::VerifyReport>)]
     report: Option<VerifyReport>,
 }
 

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::rules::read;
+use super::schema::UsageFilter;
 use crate::Engine;
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, json};
@@ -21,19 +22,16 @@ const MAX_VALUES: usize = 1_000;
 #[schema(as = UsageQuestion)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Question {
-    /// Which events: `startDate`, `endDate`, `customerId`, `eventType`, `model`, `filters`,
-    /// `conditions`, `timeZone`, `anchor`; all where it is left out.
-    #[schema(value_type = Object)]
+    /// Which events: all where it is left out.
+    #[schema(value_type = UsageFilter)]
     #[serde(default)]
     query: UsageQuery,
     /// The dimension whose values are told apart.
     group_by: Option<String>,
-    /// `minute`, `hour`, `day`, `week` or `month`: a point each, for which the range must have a
-    /// start and an end.
-    #[schema(value_type = Option<String>)]
+    /// A point each, for which the range must have a start and an end.
     interval: Option<Interval>,
-    /// How many values are told apart, those with the most events: 1 to 1000, 20 where it is left
-    /// out.
+    /// How many values are told apart, those with the most events: 20 where it is left out.
+    #[schema(minimum = 1, maximum = 1_000)]
     most: Option<usize>,
 }
 

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::events::EventId;
-use crate::http::openapi::AnyJson;
-use crate::rules::Threshold;
+use crate::http::openapi::Cost;
+use crate::rules::{Algorithm, Enforcement, OnMissing, Overflow, Threshold};
 use crate::time::TimeZone;
 use crate::{Amount, Condition, Metric, Period, Timestamp, Window};
 
@@ -38,8 +38,7 @@ pub(in crate::http) struct EventBody {
     #[schema(minimum = 0, maximum = 1_000_000_000_000_000_u64)]
     latency_ms: Option<u64>,
     /// 25 is $0.25.
-    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000_000_000_u64)]
-    cost_cents: Option<Amount>,
+    cost_cents: Option<Cost>,
     /// Anything else. Texts are dimensions under their own keys: letters, digits and `_`, at most
     /// 64 of them.
     properties: Option<Map<String, Value>>,
@@ -48,7 +47,7 @@ pub(in crate::http) struct EventBody {
     /// More dimensions.
     dimensions: Option<BTreeMap<String, String>>,
     /// Any other numbers, by their names.
-    values: Option<BTreeMap<String, f64>>,
+    values: Option<BTreeMap<String, Amount>>,
     /// The same key again is the same event.
     #[schema(min_length = 1, max_length = 256)]
     idempotency_key: Option<String>,
@@ -212,13 +211,12 @@ pub(super) struct EventPage {
 /// What the engine takes of any rule beyond the product's fields.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-pub(super) struct RuleOptions {
+pub(in crate::http) struct RuleOptions {
     /// Dimensions whose values each have a counter of their own; none is one for all.
     #[schema(required = false)]
     per: Vec<String>,
-    /// `hard`, `soft` (it may go over) or `shadow` (on trial).
     #[schema(required = false)]
-    enforcement: String,
+    enforcement: Enforcement,
     /// Rules of one policy compete: of those that match one judges alone.
     policy: Option<String>,
     /// The one with the highest does.
@@ -230,13 +228,10 @@ pub(super) struct RuleOptions {
     ends_at: Option<Timestamp>,
     /// How many keys have counters of their own at most.
     max_keys: Option<u64>,
-    /// What new keys get where there is no room: `share`, `deny` or `allow`.
     #[schema(required = false)]
-    overflow: String,
-    /// What becomes of an event that lacks a dimension: `skip`, `refuse`, or `value` and what
-    /// stands for it.
-    #[schema(value_type = Option<AnyJson>)]
-    on_missing: Option<Value>,
+    overflow: Overflow,
+    #[schema(required = false)]
+    on_missing: OnMissing,
     /// Texts that are kept with it.
     #[schema(required = false)]
     metadata: BTreeMap<String, String>,
@@ -293,7 +288,7 @@ pub(super) struct NewQuota {
 /// A change of a quota: what is not given stays.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-pub(super) struct QuotaChange {
+pub(in crate::http) struct QuotaChange {
     #[schema(required = false, min_length = 1, max_length = 256)]
     name: String,
     #[schema(required = false)]
@@ -314,7 +309,7 @@ pub(super) struct QuotaChange {
 /// What the engine takes of a quota beyond the product's fields.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-pub(super) struct QuotaOptions {
+pub(in crate::http) struct QuotaOptions {
     /// By whose midnights periods of the calendar begin.
     time_zone: Option<TimeZone>,
     /// A date on which a period begins.
@@ -427,7 +422,8 @@ pub(super) struct RateLimitOptions {
     max_debt: Option<Amount>,
     /// `fixed_window` where it is not given, `sliding_window` or `token_bucket`; left out where it
     /// is a token bucket.
-    algorithm: Option<String>,
+    #[schema(required = false)]
+    algorithm: Algorithm,
 }
 
 /// A page of rate limits, the newest first.
@@ -443,7 +439,7 @@ pub(super) struct RateLimitPage {
 /// What was used in a range of time.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-pub(super) struct UsageTotals {
+pub(in crate::http) struct UsageTotals {
     total_events: u64,
     total_tokens: u64,
     total_input_tokens: u64,
@@ -460,7 +456,7 @@ pub(super) struct UsageTotals {
 /// The range that an answer covers, where it is not all that was asked for.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-pub(super) struct Coverage {
+pub(in crate::http) struct Coverage {
     #[schema(required)]
     start_date: Option<Timestamp>,
     #[schema(required)]
@@ -469,7 +465,7 @@ pub(super) struct Coverage {
 
 /// What was used in a range of time, in all.
 #[derive(ToSchema)]
-pub(super) struct UsageSummary {
+pub(in crate::http) struct UsageSummary {
     #[serde(flatten)]
     totals: UsageTotals,
     covers: Option<Coverage>,
@@ -497,7 +493,7 @@ pub(super) struct BreakdownRow {
 
 /// What was used of each value of a dimension.
 #[derive(ToSchema)]
-pub(super) struct UsageBreakdown {
+pub(in crate::http) struct UsageBreakdown {
     data: Vec<BreakdownRow>,
     /// What was used of values that are not told apart.
     other: Option<UsageTotals>,
@@ -506,7 +502,7 @@ pub(super) struct UsageBreakdown {
 
 /// What was used in a bucket of time.
 #[derive(ToSchema)]
-pub(super) struct TimeseriesPoint {
+pub(in crate::http) struct TimeseriesPoint {
     /// When the bucket begins.
     timestamp: Timestamp,
     #[serde(flatten)]
@@ -518,7 +514,7 @@ pub(super) struct TimeseriesPoint {
 
 /// What was used in each bucket of time.
 #[derive(ToSchema)]
-pub(super) struct UsageTimeseries {
+pub(in crate::http) struct UsageTimeseries {
     data: Vec<TimeseriesPoint>,
     covers: Option<Coverage>,
 }

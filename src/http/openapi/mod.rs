@@ -32,7 +32,7 @@ mod values;
 
 use self::examples::Examples;
 pub(super) use self::params::{Param, any_whole, date, flag, text, whole, word};
-pub(super) use self::values::{AnyJson, page_of};
+pub(super) use self::values::{Cost, any_of, page_of};
 
 /// What is said of an API as a whole.
 pub(super) struct About {
