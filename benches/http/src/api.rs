@@ -6,19 +6,20 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Request, Response, StatusCode, header};
 use axum::routing::post;
+use limitry::events::Recording;
 use limitry::http::{ApiKey, ApiKeys, Options, router};
-use limitry::{Engine, Metric, Period, Quota, RateLimit, Window};
+use limitry::{Engine, EngineBuilder, Metric, Period, Quota, RateLimit, Window};
 use serde::Deserialize;
 use tower::ServiceExt;
 
 use crate::load::{Case, Failure};
 
-const CUSTOMERS: usize = 1_000;
+pub(crate) const CUSTOMERS: usize = 1_000;
 const KEY: &str = "lm_0123456789abcdef0123456789abcdef";
 const LISTEN: &str = "GET /engine/v1/stream HTTP/1.1\r\nhost: localhost\r\n\
     authorization: Bearer lm_0123456789abcdef0123456789abcdef\r\n\r\n";
 /// A limit that nobody reaches: what is refused costs less.
-const LIMIT: u64 = 1_000_000_000_000;
+pub(crate) const LIMIT: u64 = 1_000_000_000_000;
 
 pub(crate) fn cases() -> Result<Vec<Case>, Failure> {
     let answer = answer_of(api()?)?;
@@ -42,9 +43,22 @@ pub(crate) fn listened_to() -> Result<Vec<Case>, Failure> {
     cases.into_iter().map(case).collect()
 }
 
+/// The API as it is, and where it counts alone, as others do.
+pub(crate) fn beside_others() -> Result<Vec<Case>, Failure> {
+    let case = |name, app| Case { name, app, status: 201, request, listeners: (0, "") };
+    Ok(vec![
+        case("limitry, events recorded", api()?),
+        case("limitry, nothing recorded", api_of(Engine::builder().recording(Recording::Off))?),
+    ])
+}
+
 /// An engine with four rules behind the product's API.
 fn api() -> Result<Router, Failure> {
-    let engine = Engine::builder()
+    api_of(Engine::builder())
+}
+
+fn api_of(builder: EngineBuilder) -> Result<Router, Failure> {
+    let engine = builder
         .rate_limit(RateLimit::new("Calls", LIMIT, Window::Second).per("customer_id"))
         .rate_limit(RateLimit::new("Calls an hour", LIMIT, Window::Hour).per("customer_id"))
         .quota(Quota::new("Tokens", Metric::TotalTokens, LIMIT, Period::Day).per("customer_id"))

@@ -39,6 +39,8 @@ pub(crate) struct Measured {
 #[derive(Clone, Copy)]
 pub(crate) struct Server {
     address: SocketAddr,
+    /// The number of its process, where that is another one.
+    process: Option<u32>,
     status: u16,
     request: fn(usize) -> String,
     listeners: (usize, &'static str),
@@ -59,7 +61,28 @@ impl Server {
             })
         });
         let Case { status, request, listeners, .. } = case;
-        Ok(Self { address, status, request, listeners })
+        Ok(Self { address, process: None, status, request, listeners })
+    }
+
+    /// One that runs already, in another process.
+    pub(crate) fn elsewhere(
+        address: SocketAddr,
+        process: u32,
+        status: u16,
+        request: fn(usize) -> String,
+    ) -> Self {
+        Self { address, process: Some(process), status, request, listeners: (0, "") }
+    }
+
+    /// Nanoseconds of CPU time that it has taken: its process's, or all threads' but this one, on
+    /// which all that asks and listens runs.
+    fn cpu(self) -> Result<f64, Failure> {
+        let Some(process) = self.process else { return Ok(others()) };
+        // The times are behind the name, which may have spaces in it.
+        let text = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+        let (_, fields) = text.rsplit_once(") ").ok_or("a process without a name")?;
+        let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
+        Ok(ticks.sum::<Result<f64, _>>()? * 1e7)
     }
 
     /// Sends so many requests on each connection, and says what that took.
@@ -71,7 +94,7 @@ impl Server {
             connections.push(stream);
         }
         let heard = self.listen().await?;
-        let (before, start) = (cpu(), Instant::now());
+        let (before, start) = (self.cpu()?, Instant::now());
         let load = async move {
             heard.into_iter().for_each(read_on);
             let tasks = connections.into_iter().enumerate().map(|(number, stream)| {
@@ -84,7 +107,7 @@ impl Server {
             Ok::<_, Failure>(micros)
         };
         let mut micros = LocalSet::new().run_until(load).await?;
-        let (took, after) = (start.elapsed(), cpu());
+        let (took, after) = (start.elapsed(), self.cpu()?);
         micros.sort_by(f64::total_cmp);
         let all = micros.len() as f64;
         let p99 = micros[micros.len() * 99 / 100];
@@ -112,13 +135,13 @@ impl Server {
     /// What listeners cost where nobody calls: the share of a CPU over so many seconds.
     pub(crate) async fn idle(self, seconds: u64) -> Result<f64, Failure> {
         let heard = self.listen().await?;
-        let (before, start) = (cpu(), Instant::now());
+        let (before, start) = (self.cpu()?, Instant::now());
         let wait = async move {
             heard.into_iter().for_each(read_on);
             tokio::time::sleep(Duration::from_secs(seconds)).await;
         };
         LocalSet::new().run_until(wait).await;
-        Ok((cpu() - before) / start.elapsed().as_nanos() as f64)
+        Ok((self.cpu()? - before) / start.elapsed().as_nanos() as f64)
     }
 
     /// The microseconds that each request took.
@@ -151,8 +174,8 @@ fn read_on(mut stream: TcpStream) {
     });
 }
 
-/// Nanoseconds of CPU time of all threads but this one, on which all that asks and listens runs.
-fn cpu() -> f64 {
+/// Nanoseconds of CPU time of all threads but this one.
+fn others() -> f64 {
     let of = |clock| {
         let time = rustix::time::clock_gettime(clock);
         time.tv_sec as f64 * 1e9 + time.tv_nsec as f64

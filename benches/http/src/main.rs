@@ -1,6 +1,6 @@
 //! limitry over HTTP beside handlers without it: requests a second, latencies, and CPU time.
 //!
-//! `cargo run --release -p limitry-http-bench [-- --quick] [layer] [api] [stream]`
+//! `cargo run --release -p limitry-http-bench [-- --quick] [layer] [api] [stream] [peers]`
 //!
 //! - `layer`: the tower layer on an empty handler, beside that handler and beside `tower_governor`
 //!   with one rule.
@@ -9,6 +9,13 @@
 //! - `stream`: the same of the API while nobody listens to the page's stream, while one does, and
 //!   while a hundred do; and what they cost where nobody calls. Wanted: one costs a loaded server
 //!   at most 1 % of its rate, a hundred at most 5 %.
+//! - `peers`: the same API beside limitador's server with the same four limits in memory, each
+//!   server on the first core and who asks on the second. What an answer says is not the same: that
+//!   of limitador has the headers of one limit and the body `null`, limitry's has all four limits.
+//!   It is skipped, and says so, where `limitador-server` is neither in the path nor named by
+//!   `LIMITADOR_SERVER`. Its crate is not on crates.io: `cargo build --release -p limitador-server`
+//!   in a clone of github.com/Kuadrant/limitador makes it, with `protoc`, OpenSSL's headers and
+//!   `libclang` installed.
 //!
 //! Each server has a thread with a runtime of its own; one other thread sends requests over
 //! loopback, on as many connections as [`load::CONNECTIONS`], each when the last one is answered.
@@ -20,10 +27,12 @@
 mod api;
 mod layer;
 mod load;
+#[cfg(target_os = "linux")]
+mod peers;
 
 use load::{Case, Failure, Measured, Server};
 
-const NAMES: [&str; 3] = ["layer", "api", "stream"];
+const NAMES: [&str; 4] = ["layer", "api", "stream", "peers"];
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,19 +49,56 @@ fn main() -> Result<(), Failure> {
     let is_asked = |name: &str| names.is_empty() || names.iter().any(|it| *it == name);
     if is_asked("layer") {
         let (rounds, requests) = if quick { (3, 50) } else { (15, 2_000) };
-        show("the layer on an empty handler", layer::cases()?, rounds, requests)?;
+        show("the layer on an empty handler", started(layer::cases()?)?, rounds, requests)?;
     }
     if is_asked("api") {
         let (rounds, requests) = if quick { (3, 50) } else { (15, 1_000) };
-        show("POST /v1/track, four rules", api::cases()?, rounds, requests)?;
+        show("POST /v1/track, four rules", started(api::cases()?)?, rounds, requests)?;
     }
     if is_asked("stream") {
         // Some seconds a round: figures are made once a second.
         let (rounds, requests, seconds) = if quick { (1, 50, 1) } else { (7, 5_000, 10) };
-        show("the same, with a stream", api::listened_to()?, rounds, requests)?;
+        show("the same, with a stream", started(api::listened_to()?)?, rounds, requests)?;
         show_idle(api::listened_to()?, seconds)?;
     }
+    if is_asked("peers") {
+        let (rounds, requests) = if quick { (3, 50) } else { (15, 1_000) };
+        show_peers(rounds, requests)?;
+    }
     Ok(())
+}
+
+/// The API beside other servers, where there are some. It is the last: the threads stay where they
+/// are.
+#[cfg(target_os = "linux")]
+fn show_peers(rounds: usize, requests: usize) -> Result<(), Failure> {
+    // What is started stays on the core of who starts it.
+    let has_two = std::thread::available_parallelism()?.get() > 1;
+    peers::pin(0)?;
+    let limitador = match peers::Limitador::start()? {
+        Ok(limitador) => limitador,
+        Err(why) => {
+            println!("peers: skipped: {why}");
+            return Ok(());
+        }
+    };
+    let mut servers = vec![("limitador-server", limitador.server())];
+    servers.extend(started(api::beside_others()?)?);
+    if has_two {
+        peers::pin(1)?;
+    }
+    show("four limits, on one core", servers, rounds, requests)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn show_peers(_: usize, _: usize) -> Result<(), Failure> {
+    println!("peers: skipped: cores and CPU time are asked of Linux");
+    Ok(())
+}
+
+/// Servers of cases, by their names.
+fn started(cases: Vec<Case>) -> Result<Vec<(&'static str, Server)>, Failure> {
+    cases.into_iter().map(|case| Ok((case.name, Server::start(case)?))).collect()
 }
 
 /// What listeners cost where nobody calls.
@@ -69,12 +115,15 @@ fn show_idle(cases: Vec<Case>, seconds: u64) -> Result<(), Failure> {
 }
 
 /// Measures the cases in turns, and prints a line for each.
-fn show(title: &str, cases: Vec<Case>, rounds: usize, requests: usize) -> Result<(), Failure> {
+fn show(
+    title: &str,
+    servers: Vec<(&'static str, Server)>,
+    rounds: usize,
+    requests: usize,
+) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut servers = Vec::new();
-    for case in cases {
-        servers.push((case.name, Server::start(case)?, Vec::new()));
-    }
+    let with_rounds = servers.into_iter().map(|(name, server)| (name, server, Vec::new()));
+    let mut servers: Vec<_> = with_rounds.collect();
     for _ in 0..rounds {
         for (_, server, rounds) in &mut servers {
             rounds.push(runtime.block_on(server.round(requests))?);
