@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use limitry::store::MemoryStore;
-use limitry::{Customer, Engine, Event, Hold, Reserved};
+use limitry::{Customer, Engine, Event, Hold, Metric, Reserved};
 use serde_json::{Value, json};
 
-use super::app::{App, KEY};
+use super::app::{App, KEY, SECOND, THIRD};
 use super::conform::{document, problems};
 
 const ENGINE: usize = 4;
@@ -118,7 +118,7 @@ fn expected(app: &App, method: &str, path: &str, body: &Value) -> BTreeSet<Strin
 #[test]
 fn bodies_have_the_fields_that_are_read() {
     let calls = limitry::RateLimit::new("Calls", 5, limitry::Window::Minute);
-    let day = limitry::Quota::new("Day", limitry::Metric::TotalEvents, 5, limitry::Period::Day);
+    let day = limitry::Quota::new("Day", Metric::TotalEvents, 5, limitry::Period::Day);
     let app = App::with(Engine::builder().rate_limit(calls).quota(day));
     let id = app.engine.record(&Event::new("c", "e")).expect("a good event").event_id();
     let amend = format!("/events/{}/amend", id.expect("it is recorded"));
@@ -153,6 +153,83 @@ fn bodies_have_the_fields_that_are_read() {
     let answer = app.send(KEY, "POST", &format!("/engine/v1{void}"), z().to_string()).ok(400);
     assert!(answer["detail"].as_str().is_some_and(|it| it.contains("reason")), "{answer}");
     assert_eq!(fields_of(shape("Void")), BTreeSet::from(["reason".to_owned()]));
+}
+
+/// The fields of a schema of a document that may be null.
+fn nullable(document: &Value, schema: &Value) -> BTreeSet<String> {
+    let schema = match schema["$ref"].as_str() {
+        Some(to) => document.pointer(&to[1..]).expect("it is there"),
+        None => schema,
+    };
+    let may_be_null = |field: &Value| problems(document, field, &Value::Null).is_empty();
+    let own = schema["properties"].as_object().into_iter().flatten();
+    let own = own.filter(|(_, field)| may_be_null(field)).map(|(name, _)| name.clone());
+    let parts = schema["allOf"].as_array().into_iter().flatten();
+    own.chain(parts.flat_map(|part| nullable(document, part))).collect()
+}
+
+#[test]
+fn what_may_be_null_is_taken() {
+    let event = json!({"customerId": "c", "eventType": "e"});
+    let limit = json!({"name": "L", "limitValue": 500, "window": "minute"});
+    let quota = json!({"name": "Q", "metric": "total_events", "limitValue": 500, "period": "day"});
+    let rules = json!({"rules": {}, "preview": true});
+    let meters = json!({"rules": {"meters": [{"name": "M", "aggregation": "count"}]}});
+    let subject = json!({"kind": "user", "id": "u"});
+    let check = json!({"subject": subject, "action": "chat"});
+    let other = json!({"subject": {"kind": "user"}, "amount": 500, "window": "day"});
+    let url = json!({"url": "https://example.com/hooks"});
+    let mut refused = Vec::new();
+    let calls = limitry::RateLimit::new("Calls", 500, limitry::Window::Minute);
+    let day = limitry::Quota::new("Day", Metric::TotalEvents, 500, limitry::Period::Day);
+    let app = App::with(Engine::builder().rate_limit(calls).quota(day));
+    for (generation, method, path, body, at, name) in [
+        (4, "POST", "/engine/v1/explain", &event, "", "Event"),
+        (4, "POST", "/engine/v1/rules", &json!({"rateLimit": limit}), "/rateLimit", "NewRateLimit"),
+        (4, "POST", "/engine/v1/rules", &json!({"quota": quota}), "/quota", "NewQuota"),
+        (4, "PATCH", "/engine/v1/rules/rl_calls", &json!({}), "", "RateLimitChange"),
+        (4, "PATCH", "/engine/v1/rules/qta_day", &json!({}), "", "QuotaChange"),
+        (4, "POST", "/engine/v1/sync", &rules, "", "Sync"),
+        (4, "POST", "/engine/v1/sync", &meters, "/rules/meters/0", "NewMeter"),
+        (4, "POST", "/engine/v1/simulate", &json!({"rules": {}}), "", "Simulation"),
+        (
+            4,
+            "POST",
+            "/engine/v1/simulate",
+            &json!({"rules": {}, "calls": {}}),
+            "/calls",
+            "EventQuery",
+        ),
+        (4, "POST", "/engine/v1/usage", &json!({}), "", "UsageQuestion"),
+        (4, "POST", "/engine/v1/usage", &json!({"query": {}}), "/query", "UsageQuery"),
+        (4, "POST", "/engine/v1/webhook-endpoints", &url, "", "NewWebhookEndpoint"),
+        (1, "POST", "/v1/track", &event, "", "Event"),
+        (1, "POST", "/v1/quotas", &quota, "", "NewQuota"),
+        (1, "POST", "/v1/rate-limits", &limit, "", "NewRateLimit"),
+        (1, "PUT", "/v1/quotas/qta_day", &json!({}), "", "QuotaChange"),
+        (1, "PUT", "/v1/rate-limits/rl_calls", &json!({}), "", "RateLimitChange"),
+        (2, "POST", "/v1/events/record", &event, "", "NewEvent"),
+        (2, "POST", "/v1/customers", &json!({"externalId": "x"}), "", "NewCustomer"),
+        (3, "POST", "/v1/checks", &check, "", "Check"),
+        (3, "POST", "/v1/limits", &other, "", "NewLimit"),
+    ] {
+        let document = document(generation);
+        let fields = nullable(document, &document["components"]["schemas"][name]);
+        let key = [KEY, SECOND, THIRD, KEY][generation - 1];
+        for field in fields {
+            let mut body = body.clone();
+            if path == "/v1/limits" {
+                // Two limits that count the same are a conflict.
+                body["action"] = field.clone().into();
+            }
+            body.pointer_mut(at).expect("an object")[&field] = Value::Null;
+            let answer = app.send(key, method, path, body.to_string());
+            if !answer.status.is_success() {
+                refused.push(format!("{method} {path} {body}: {}", answer.body));
+            }
+        }
+    }
+    assert!(refused.is_empty(), "{refused:#?}");
 }
 
 #[test]

@@ -41,13 +41,17 @@ pub(in crate::http) struct EventBody {
     cost_cents: Option<Cost>,
     /// Anything else. Texts are dimensions under their own keys: letters, digits and `_`, at most
     /// 64 of them.
-    properties: Option<Map<String, Value>>,
+    #[schema(required = false)]
+    properties: Map<String, Value>,
     /// Kept with the event, and no dimension.
-    attached: Option<Map<String, Value>>,
+    #[schema(required = false)]
+    attached: Map<String, Value>,
     /// More dimensions.
-    dimensions: Option<BTreeMap<String, String>>,
+    #[schema(required = false)]
+    dimensions: BTreeMap<String, String>,
     /// Any other numbers, by their names.
-    values: Option<BTreeMap<String, Amount>>,
+    #[schema(required = false)]
+    values: BTreeMap<String, Amount>,
     /// The same key again is the same event.
     #[schema(min_length = 1, max_length = 256)]
     idempotency_key: Option<String>,
@@ -377,7 +381,8 @@ pub(super) struct NewRateLimit {
     #[schema(required = false)]
     dimension_filters: BTreeMap<String, Condition>,
     /// Events where it is not given.
-    metric: Option<Metric>,
+    #[schema(required = false)]
+    metric: Metric,
     /// Null: it counts, and refuses nobody.
     #[schema(required)]
     limit_value: Option<Amount>,
