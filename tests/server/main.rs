@@ -129,6 +129,13 @@ fn a_file_that_is_bad_at_the_start_is_said() {
         assert!(said.contains("line 6: rate limit #2: name"), "{said}");
         assert!(said.contains("line 11: quota \"Q\": limitValue: 1.5"), "{said}");
     }
+    // What could not be read hides nothing of what could.
+    let worse = bad + "[[quotas]]\nname = \"R\"\nmetric = \"meter.none\"\n";
+    let (good, _, said) = run(&["check", text(&folder.write("worse.toml", &worse))]);
+    assert!(!good && said.contains("3 problems"), "{said}");
+    assert!(said.contains("line 6: rate limit #2: name"), "{said}");
+    assert!(said.contains("line 11: quota \"Q\": limitValue: 1.5"), "{said}");
+    assert!(said.contains("line 14: quota \"R\": missing field"), "{said}");
     let (good, said, _) = run(&["check", text(&folder.write("good.toml", &rules(&[("A", 5)])))]);
     assert!(good && said.contains("1 rate limits and 0 quotas"), "{said}");
     let (good, _, said) = run(&["serve", "--keys", text(&folder.path("none.toml"))]);

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use limitry::RuleSet;
 use limitry::config::EngineConfig;
+use limitry::{Meter, Quota, RateLimit, RuleSet};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::{Spanned, Value};
@@ -172,20 +172,19 @@ pub(crate) fn parse(text: String) -> Result<Config, Vec<String>> {
         let problem = "engine: rules: must stand beside `[engine]`, as `[[rateLimits]]` do";
         reading.wrong(engine_line, "rules", problem);
     }
-    let lines = [&parts.meters, &parts.rate_limits, &parts.quotas]
-        .map(|items| items.iter().map(|item| reading.line(item)).collect::<Vec<_>>());
+    let count = [&parts.meters, &parts.rate_limits, &parts.quotas].map(Vec::len);
+    let meters = reading.list::<Meter>("meter", parts.meters);
+    let rate_limits = reading.list::<RateLimit>("rate limit", parts.rate_limits);
+    let quotas = reading.list::<Quota>("quota", parts.quotas);
+    let places = [places(&meters), places(&rate_limits), places(&quotas)];
     let mut set = RuleSet::new();
-    set.meters = reading.list("meter", parts.meters);
-    set.rate_limits = reading.list("rate limit", parts.rate_limits);
-    set.quotas = reading.list("quota", parts.quotas);
-    // Of rules that could not be read all the others could say is misleading.
-    if reading.problems.is_empty()
-        && let Err(wrong) = set.validate()
-    {
-        for problem in wrong.problems() {
-            let line = line_of(&problem.rule, &set, &lines);
-            reading.wrong(line.unwrap_or(1), &problem.field, &problem.to_string());
-        }
+    set.meters = parts_of(meters);
+    set.rate_limits = parts_of(rate_limits);
+    set.quotas = parts_of(quotas);
+    if places.each_ref().map(Vec::len) == count {
+        reading.check(&set, &places);
+    } else {
+        reading.check_each(&set, &places);
     }
     let mut problems = reading.problems;
     if problems.is_empty() {
@@ -205,22 +204,39 @@ fn with_synced(mut engine: Spanned<Value>) -> Spanned<Value> {
 }
 
 /// Where a rule begins that a problem calls `quota "Name"` or `quota #3`.
-fn line_of(rule: &str, set: &RuleSet, lines: &[Vec<usize>; 3]) -> Option<usize> {
+fn line_of(rule: &str, set: &RuleSet, places: &[Vec<Place>; 3]) -> Option<usize> {
     let names: [Vec<&str>; 3] = [
         set.meters.iter().map(|meter| &*meter.name).collect(),
         set.rate_limits.iter().map(|rule| &*rule.name).collect(),
         set.quotas.iter().map(|rule| &*rule.name).collect(),
     ];
     let kinds = ["meter ", "rate limit ", "quota "];
-    for ((kind, names), lines) in kinds.into_iter().zip(names).zip(lines) {
+    for ((kind, names), places) in kinds.into_iter().zip(names).zip(places) {
         let Some(called) = rule.strip_prefix(kind) else { continue };
         let place = match called.strip_prefix('#') {
             Some(number) => number.parse::<usize>().ok()?.checked_sub(1)?,
             None => names.iter().position(|name| format!("{name:?}") == called)?,
         };
-        return lines.get(place).copied();
+        return places.get(place).map(|place| place.line);
     }
     None
+}
+
+/// Where a rule or a meter stands.
+#[derive(Clone)]
+struct Place {
+    /// The line on which it begins.
+    line: usize,
+    /// What it is called: `quota "Name"`, or `quota #3`.
+    what: String,
+}
+
+fn places<T>(read: &[(Place, T)]) -> Vec<Place> {
+    read.iter().map(|(place, _)| place.clone()).collect()
+}
+
+fn parts_of<T>(read: Vec<(Place, T)>) -> Vec<T> {
+    read.into_iter().map(|(_, part)| part).collect()
 }
 
 /// A file that is being read.
@@ -280,15 +296,46 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads each of a list by itself.
-    fn list<T: DeserializeOwned>(&mut self, kind: &str, items: Vec<Spanned<Value>>) -> Vec<T> {
+    /// Reads each of a list by itself; with where they stand.
+    fn list<T: DeserializeOwned>(
+        &mut self,
+        kind: &str,
+        items: Vec<Spanned<Value>>,
+    ) -> Vec<(Place, T)> {
         let items = (1_usize..).zip(items);
         let items = items.filter_map(|(place, item)| {
             let name = item.get_ref().get("name").and_then(Value::as_str);
+            let name = name.filter(|name| !name.is_empty());
             let what = name.map_or(format!("{kind} #{place}"), |name| format!("{kind} {name:?}"));
-            self.part(&what, item)
+            let line = self.line(&item);
+            self.part(&what, item).map(|part| (Place { line, what }, part))
         });
         items.collect()
+    }
+
+    /// Says what is wrong with a set of rules.
+    fn check(&mut self, set: &RuleSet, places: &[Vec<Place>; 3]) {
+        let Err(wrong) = set.validate() else { return };
+        for problem in wrong.problems() {
+            let line = line_of(&problem.rule, set, places);
+            self.wrong(line.unwrap_or(1), &problem.field, &problem.to_string());
+        }
+    }
+
+    /// The same of each rule by itself, where some could not be read: what the others say of those,
+    /// and of what they count, is misleading.
+    fn check_each(&mut self, set: &RuleSet, places: &[Vec<Place>; 3]) {
+        let meters = set.meters.iter().map(|meter| RuleSet::new().meter(meter.clone()));
+        let limits = set.rate_limits.iter().map(|rule| RuleSet::new().rate_limit(rule.clone()));
+        let quotas = set.quotas.iter().map(|rule| RuleSet::new().quota(rule.clone()));
+        let alone = meters.chain(limits).chain(quotas);
+        for (Place { line, what }, alone) in places.iter().flatten().zip(alone) {
+            let Err(wrong) = alone.validate() else { continue };
+            for problem in wrong.problems().iter().filter(|problem| problem.field != "metric") {
+                let said = format!("{what}: {}: {}", problem.field, problem.reason);
+                self.wrong(*line, &problem.field, &said);
+            }
+        }
     }
 }
 
