@@ -137,7 +137,7 @@ impl AlertId {
 
 impl fmt::Display for AlertId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&ids::print(PREFIX, self.0))
+        f.pad(ids::print(PREFIX, self.0).as_str())
     }
 }
 

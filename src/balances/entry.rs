@@ -34,7 +34,7 @@ impl EntryId {
 
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&ids::print(PREFIX, self.0))
+        f.pad(ids::print(PREFIX, self.0).as_str())
     }
 }
 

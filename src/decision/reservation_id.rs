@@ -30,7 +30,7 @@ impl ReservationId {
 
 impl fmt::Display for ReservationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&ids::print(PREFIX, self.0))
+        f.pad(ids::print(PREFIX, self.0).as_str())
     }
 }
 

@@ -34,8 +34,9 @@ impl<T, const N: usize> DerefMut for Few<T, N> {
 
 impl<T, const N: usize> FromIterator<T> for Few<T, N> {
     fn from_iter<I: IntoIterator<Item = T>>(entries: I) -> Self {
-        let entries: SmallVec<[T; N]> = entries.into_iter().collect();
-        Self((!entries.is_empty()).then_some(entries))
+        let mut few = Self::NONE;
+        entries.into_iter().for_each(|entry| few.push(entry));
+        few
     }
 }
 

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+
 use crate::base::ids;
-use crate::base::text::as_text;
+use crate::base::text::read_as_text;
 
 /// The name of a recorded event, `evt_` and 26 letters and digits.
 ///
@@ -34,7 +36,7 @@ impl EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&ids::print(PREFIX, self.0))
+        f.pad(ids::print(PREFIX, self.0).as_str())
     }
 }
 
@@ -60,7 +62,13 @@ impl FromStr for EventId {
     }
 }
 
-as_text!(EventId);
+read_as_text!(EventId);
+
+impl Serialize for EventId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(ids::print(PREFIX, self.0).as_str())
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -322,7 +322,12 @@ impl<'a> Event<'a> {
     /// Returns an event that owns its strings.
     #[must_use]
     pub fn into_owned(self) -> Event<'static> {
-        fn own(text: Cow<'_, str>) -> Cow<'static, str> {
+        self.owned()
+    }
+
+    /// The same for who wants it of a shorter life: an event of one lifetime is none of another.
+    pub(crate) fn owned<'o>(self) -> Event<'o> {
+        fn own<'o>(text: Cow<'_, str>) -> Cow<'o, str> {
             Cow::Owned(text.into_owned())
         }
         let own_property = |(key, value): (Cow<'_, str>, PropertyValue<'_>)| {

@@ -16,6 +16,7 @@ pub use self::decision::DecisionBody;
 pub use self::event::EventBatch;
 pub(crate) use self::event::{DraftProblem, Line, MAX_BATCH};
 pub use self::headers::{HeaderDialect, Headers};
+pub(crate) use self::recorded::ExportLine;
 pub use self::usage::Generic;
 
 /// Reads a body of JSON into any type. An error names the field by its path, the value and the

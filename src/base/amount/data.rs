@@ -80,7 +80,8 @@ impl<'de> Visitor<'de> for AmountVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Amount, A::Error> {
         match raw::text(&mut map)?.map(Token::of) {
-            Some(Token::Number(text) | Token::Text(text)) => self.visit_str(&text),
+            Some(Token::Number(text)) => self.visit_str(&text),
+            Some(Token::Text(text)) => self.visit_str(&text),
             Some(Token::Other(found)) => Err(de::Error::invalid_type(found, &self)),
             None => Err(de::Error::invalid_type(Unexpected::Map, &self)),
         }

@@ -5,6 +5,7 @@
 //! goes on from the highest reading, at the clock's pace, so that a step back mints nothing and
 //! refunds nothing, and nobody waits until the clock has caught up.
 
+mod date_text;
 mod interpolated;
 mod manual;
 mod processor;

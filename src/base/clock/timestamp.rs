@@ -5,10 +5,11 @@ use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, TimeZone, Utc};
+use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::NANOS_PER_SECOND;
+use super::date_text::{self, DateText};
 use crate::base::text::excerpt_of_line;
 
 const NANOS_A_SECOND: i64 = 1_000_000_000;
@@ -280,6 +281,9 @@ impl FromStr for Timestamp {
 
     /// Reads an instant in RFC 3339 with any offset.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(instant) = date_text::read(text) {
+            return Ok(instant.into());
+        }
         let invalid = |_| TimestampParseError { value: excerpt_of_line(text) };
         text.parse::<DateTime<Utc>>().map(Self::from).map_err(invalid)
     }
@@ -289,10 +293,10 @@ impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC, or the Unix seconds where a calendar cannot say the year.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match DateTime::<Utc>::try_from(*self) {
-            Ok(instant) => {
-                let format = chrono::SecondsFormat::AutoSi;
-                f.write_str(&instant.to_rfc3339_opts(format, true))
-            }
+            Ok(instant) => match DateText::of(&instant) {
+                Some(text) => f.write_str(text.as_str()),
+                None => f.write_str(&instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            },
             Err(_) => write!(f, "Unix second {}.{:09}", self.unix_seconds(), self.subsec_nanos()),
         }
     }
@@ -307,7 +311,11 @@ impl fmt::Debug for Timestamp {
 impl Serialize for Timestamp {
     /// An RFC 3339 string in UTC.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        DateTime::<Utc>::try_from(*self).map_err(serde::ser::Error::custom)?.serialize(serializer)
+        let instant = DateTime::<Utc>::try_from(*self).map_err(serde::ser::Error::custom)?;
+        match DateText::of(&instant) {
+            Some(text) => serializer.serialize_str(text.as_str()),
+            None => instant.serialize(serializer),
+        }
     }
 }
 

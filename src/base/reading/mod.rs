@@ -6,8 +6,9 @@
 //! what is wrong: "rateLimits[2].name: 7 must be a string".
 
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{self, Deserialize, Deserializer, Expected, Unexpected};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, Expected, Unexpected};
 
 use crate::base::suggest::hint;
 use crate::base::text::excerpt;
@@ -21,8 +22,16 @@ use self::at_path::AtPath;
 pub(crate) fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
+    read_by(PhantomData::<T>, deserializer)
+}
+
+/// The same with a seed.
+pub(crate) fn read_by<'de, S: DeserializeSeed<'de>, D: Deserializer<'de>>(
+    seed: S,
+    deserializer: D,
+) -> Result<S::Value, D::Error> {
     let path = Path::Root;
-    T::deserialize(AtPath::new(deserializer, &path)).map_err(|problem| problem.at(&path))
+    seed.deserialize(AtPath::new(deserializer, &path)).map_err(|problem| problem.at(&path))
 }
 
 /// A type that is read as `Fields` are.

@@ -1,66 +1,36 @@
 //! Events out of the engine and into it, a line of JSON each.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{BufRead, Write};
 
-use serde::{Serialize, Serializer};
-
-use super::{Core, Store};
+use super::Store;
 use crate::base::progress::Progress;
-use crate::engine::{BatchError, BatchProblem, ExportError, ImportError, TrackError};
-use crate::event::Event;
-use crate::idempotency::CustomerKey;
+use crate::engine::{ExportError, ImportError};
 use crate::log::QueryError;
 use crate::log::{EventQuery, RecordedEvent};
-use crate::recording::{Ledger, Scan};
-use crate::wire::{Line, MAX_BATCH};
+use crate::recording::Scan;
+use crate::wire::ExportLine;
 
+mod block;
+mod import;
 mod line;
 mod report;
 mod stored;
 
+use self::import::Import;
 pub(super) use self::line::past_event;
-use self::report::Skipped;
 pub use self::report::{BadLines, ExportReport, ImportReport, SkippedLine};
 
 const EXPORTING: &str = "exporting events";
-const IMPORTING: &str = "importing events";
 /// Lines are handed to the writer when they are so many bytes.
 const BUFFER_BYTES: usize = 64 * 1_024;
-/// A longer line is no event: nothing reads on without end.
-const MAX_LINE_BYTES: usize = 16 * 1_024 * 1_024;
-/// Events that were read are recorded when their lines have so many bytes, however few they are.
-const BATCH_BYTES: usize = 8 * 1_024 * 1_024;
 /// The most of a reason that is shown.
 const REASON_CHARS: usize = 400;
 
-/// A recorded event and its idempotency key, where that is kept.
-#[derive(Debug)]
-pub(crate) struct Exported {
-    pub(crate) event: RecordedEvent,
-    pub(crate) key: Option<Box<str>>,
-}
-
-/// As the product lists events, with `idempotencyKey` where there is one.
-impl Serialize for Exported {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Keyed<'a> {
-            #[serde(flatten)]
-            event: &'a RecordedEvent,
-            idempotency_key: &'a str,
-        }
-        match &self.key {
-            None => self.event.serialize(serializer),
-            Some(key) => Keyed { event: &self.event, idempotency_key: key }.serialize(serializer),
-        }
-    }
-}
-
 impl Store {
     /// Writes the recorded events that match a query, the oldest first, each as a line of JSON: as
-    /// [`RecordedEvent`] serializes. [`import`](Self::import) reads them. What is amended is
-    /// written as it is from then on, and what is [voided](crate::Engine::void) is left out.
+    /// [`RecordedEvent`] serializes, but for what it has not got, which is left out.
+    /// [`import`](Self::import) reads them. What is amended is written as it is from then on, and
+    /// what is [voided](crate::Engine::void) is left out.
     ///
     /// What is written are the events that are there when the call begins, but for those that
     /// retention drops before it gets to them. Recording goes on meanwhile: the ledger is locked to
@@ -112,9 +82,14 @@ impl Store {
         let total = u64::try_from(ledger.len()).unwrap_or(u64::MAX);
         let events = Scan::oldest_first(ledger, wanted);
         let mut lines = Lines::new(out, total, progress);
-        for event in events.filter_map(RecordedEvent::into_corrected) {
+        for RecordedEvent { id, timestamp, event, .. } in
+            events.filter_map(RecordedEvent::into_corrected)
+        {
             // What is kept in memory has no keys.
-            lines.write(&Exported { event, key: None })?;
+            lines.add(&ExportLine::of((id, timestamp), &event, None))?;
+            if lines.are_many() {
+                lines.hand_over()?;
+            }
         }
         lines.end()
     }
@@ -140,9 +115,11 @@ impl Store {
     /// what is wrong.
     ///
     /// Costs what [`record_batch`](crate::Engine::record_batch) of 1 000 events at a time does, and
-    /// as much again to read the lines. `progress` is told how many lines are done; how many there
-    /// are is not known. A panic of it, or of `lines`, comes between two batches and is handed on:
-    /// what was imported before is imported whole.
+    /// half as much again to read the lines. Of what `lines` has at hand, 16 000 lines or 8 MiB at
+    /// the most, all but the first thousand are read on a thread of its own while events are
+    /// recorded, where the machine runs two. `progress` is told how many lines are done; how many
+    /// there are is not known. A panic of it, or of `lines`, comes between two batches and is handed
+    /// on: what was imported before is imported whole.
     ///
     /// ```
     /// use limitry::store::BadLines;
@@ -174,20 +151,7 @@ impl Store {
         bad_lines: BadLines,
         progress: impl FnMut(Progress),
     ) -> Result<ImportReport, ImportError> {
-        let mut import = Import {
-            engine: &self.core,
-            bad_lines,
-            events: Vec::new(),
-            numbers: Vec::new(),
-            bytes: 0,
-            unread: Vec::new(),
-            report: ImportReport::default(),
-            progress,
-        };
-        let done = import.run(lines);
-        let lines = import.report.lines();
-        (import.progress)(Progress::new(IMPORTING, lines, lines));
-        done.map(|()| import.report)
+        Import::new(&self.core, bad_lines, progress).run(lines)
     }
 }
 
@@ -209,22 +173,30 @@ impl<'o, W: Write, P: FnMut(Progress)> Lines<'o, W, P> {
         Self { out, waiting: Vec::new(), count: 0, written: 0, total, progress }
     }
 
-    fn write(&mut self, exported: &Exported) -> Result<(), ExportError> {
-        let line = serde_json::to_writer(&mut self.waiting, exported);
-        line.map_err(|why| {
+    /// Adds a line; nothing of the caller's runs.
+    fn add(&mut self, line: &ExportLine<'_>) -> Result<(), ExportError> {
+        serde_json::to_writer(&mut self.waiting, line).map_err(|why| {
             let reason = why.to_string().into();
-            ExportError::Event { id: exported.event.id, reason }
+            ExportError::Event { id: line.id, reason }
         })?;
         self.waiting.push(b'\n');
         self.count = self.count.saturating_add(1);
-        if self.waiting.len() >= BUFFER_BYTES {
-            self.hand_over()?;
-            (self.progress)(Progress::new(EXPORTING, self.count, self.total));
-        }
         Ok(())
     }
 
+    /// Whether it is time to [hand over](Self::hand_over).
+    fn are_many(&self) -> bool {
+        self.waiting.len() >= BUFFER_BYTES
+    }
+
+    /// Gives the lines to the writer, and tells of it.
     fn hand_over(&mut self) -> Result<(), ExportError> {
+        self.write()?;
+        (self.progress)(Progress::new(EXPORTING, self.count, self.total));
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), ExportError> {
         let done = self.out.write_all(&self.waiting).and_then(|()| self.out.flush());
         let written = self.written;
         done.map_err(|why| ExportError::Write { written, reason: why.to_string().into() })?;
@@ -234,154 +206,9 @@ impl<'o, W: Write, P: FnMut(Progress)> Lines<'o, W, P> {
     }
 
     fn end(mut self) -> Result<ExportReport, ExportError> {
-        self.hand_over()?;
+        self.write()?;
         (self.progress)(Progress::new(EXPORTING, self.count, self.count));
         Ok(ExportReport { count: self.count })
-    }
-}
-
-/// An import under way.
-struct Import<'e, P> {
-    engine: &'e Core,
-    bad_lines: BadLines,
-    /// What was read and is not recorded yet, the lines' numbers, and how many bytes they had.
-    events: Vec<Event<'static>>,
-    numbers: Vec<u64>,
-    bytes: usize,
-    /// Lines between those that are no events and are to be skipped, and why.
-    unread: Vec<(u64, Box<str>)>,
-    report: ImportReport,
-    progress: P,
-}
-
-impl<P: FnMut(Progress)> Import<'_, P> {
-    fn run(&mut self, mut lines: impl BufRead) -> Result<(), ImportError> {
-        (self.progress)(Progress::new(IMPORTING, 0, 0));
-        let mut text = Vec::new();
-        for line in 1.. {
-            text.clear();
-            if let Err(why) = self.read_line(&mut lines, &mut text) {
-                self.record()?;
-                let (imported, reason) = (self.report.imported(), why.to_string().into());
-                return Err(ImportError::Read { line, imported, reason });
-            }
-            if text.is_empty() {
-                break;
-            }
-            if text.len() <= MAX_LINE_BYTES && text.trim_ascii().is_empty() {
-                continue;
-            }
-            match self.read(&text) {
-                Ok(Some(event)) => {
-                    self.events.push(event);
-                    self.numbers.push(line);
-                    self.bytes = self.bytes.saturating_add(text.len());
-                }
-                Ok(None) => self.report.duplicates = self.report.duplicates.saturating_add(1),
-                Err(reason) if self.bad_lines == BadLines::Skip => {
-                    self.unread.push((line, reason.into()));
-                }
-                Err(reason) => {
-                    self.record()?;
-                    let imported = self.report.imported();
-                    return Err(ImportError::Line { line, imported, reason: reason.into() });
-                }
-            }
-            let waiting = self.events.len().max(self.unread.len());
-            if waiting >= MAX_BATCH || self.bytes >= BATCH_BYTES {
-                self.record()?;
-                (self.progress)(Progress::new(IMPORTING, self.report.lines(), 0));
-            }
-        }
-        self.record()
-    }
-
-    /// Takes the next line, and of one that is too long little more than is needed to know it.
-    fn read_line(&self, lines: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<()> {
-        let most = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-        lines.by_ref().take(most).read_until(b'\n', text)?;
-        let is_cut = text.len() > MAX_LINE_BYTES && !text.ends_with(b"\n");
-        if is_cut && self.bad_lines == BadLines::Skip {
-            lines.skip_until(b'\n')?;
-        }
-        Ok(())
-    }
-
-    /// Reads a line; `None` of an event of this engine. A name of it alone does not say so: one
-    /// that was lost with a store that failed is given again.
-    fn read(&self, text: &[u8]) -> Result<Option<Event<'static>>, String> {
-        if text.len() > MAX_LINE_BYTES {
-            return Err(format!("the line must be at most {MAX_LINE_BYTES} bytes long"));
-        }
-        let line: Line = serde_json::from_slice(text).map_err(|why| reason(&why))?;
-        let id = line.0.id.as_deref().and_then(|id| id.parse().ok());
-        let is_own = |ledger: &Ledger| ledger.ordinal(id?);
-        let place = self.engine.ledger.as_deref().and_then(is_own);
-        if place.is_some_and(|place| {
-            !self.engine.has_other(place, |event| line::is_other(&line, event))
-        }) {
-            return Ok(None);
-        }
-        line::event(line).map(Some)
-    }
-
-    /// Records what was read, or, where a bad line stops the import, what is before it.
-    fn record(&mut self) -> Result<(), ImportError> {
-        let (events, numbers) =
-            (std::mem::take(&mut self.events), std::mem::take(&mut self.numbers));
-        self.bytes = 0;
-        let mut skipped: Vec<(u64, Skipped)> = std::mem::take(&mut self.unread)
-            .into_iter()
-            .map(|(line, reason)| (line, Skipped::Invalid(reason)))
-            .collect();
-        let stopped = self.record_events(&events, &numbers, &mut skipped);
-        skipped.sort_unstable_by_key(|(line, _)| *line);
-        for (line, why) in skipped {
-            self.report.skip(line, why);
-        }
-        let Some((line, why)) = stopped else { return Ok(()) };
-        let imported = self.report.imported();
-        Err(match why {
-            Ok(source) => ImportError::Event { line, imported, source },
-            Err(source) => ImportError::Batch { line, imported, source },
-        })
-    }
-
-    /// Records events, whose lines have these numbers; says at which line and why the import stops.
-    fn record_events(
-        &mut self,
-        events: &[Event<'_>],
-        numbers: &[u64],
-        skipped: &mut Vec<(u64, Skipped)>,
-    ) -> Option<(u64, Result<TrackError, BatchError>)> {
-        let number = |index: usize| numbers.get(index).copied().unwrap_or(0);
-        if events.is_empty() {
-            return None;
-        }
-        let mut batch = match self.engine.batch(events, true) {
-            Ok(batch) => batch,
-            Err(why) => return Some((number(0), Err(why))),
-        };
-        let (mut wanted, mut stopped) = (events, None);
-        for BatchProblem { index, source } in std::mem::take(&mut batch.problems) {
-            if self.bad_lines == BadLines::Stop {
-                wanted = events.get(..index).unwrap_or_default();
-                stopped = Some((number(index), Ok(source)));
-                break;
-            }
-            skipped.push((number(index), Skipped::of(&source)));
-        }
-        let recorded = match batch.record(wanted) {
-            Ok(recorded) => recorded,
-            Err(why) => return Some((number(0), Err(why))),
-        };
-        for (index, became) in recorded {
-            if let (false, Some(event)) = (self.report.add(became), events.get(index)) {
-                let conflict = CustomerKey::of(event).map(CustomerKey::conflict);
-                skipped.extend(conflict.map(|why| (number(index), Skipped::of(&why.into()))));
-            }
-        }
-        stopped
     }
 }
 

@@ -4,16 +4,19 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 
-use super::{ExportReport, Exported, Lines};
+use super::{ExportReport, Lines};
+use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Reader};
 use crate::base::format::Version;
 use crate::base::progress::Progress;
 use crate::counters::Timeline;
 use crate::engine::ExportError;
+use crate::event::{Event, EventId};
 use crate::journal::store::{Chunk, StoreError};
 use crate::journal::{Entry, Pipeline, Record, Unreadable};
 use crate::log::{ScanFilter, Stored};
 use crate::recording::Ledger;
+use crate::wire::ExportLine;
 
 /// Writes the events that are wanted and were recorded before this call.
 pub(super) fn export(
@@ -40,17 +43,17 @@ pub(super) fn export(
             return ControlFlow::Break(());
         }
         for (seq, bytes) in chunk.records() {
-            let written = match read((ledger, timeline, end), (wanted, &amended), seq, bytes) {
+            let read = read((ledger, timeline, end), (wanted, &amended), seq, bytes);
+            let mut added = match read {
                 Ok(None) => continue,
-                Ok(Some(exported)) => {
-                    // Who writes is the caller's code, which may use the engine, and may panic.
-                    let mut written = Ok(());
-                    store.run_caller(&mut || written = lines.write(&exported));
-                    written
-                }
+                Ok(Some((named, event, key))) => lines.add(&ExportLine::of(named, &event, key)),
                 Err(why) => Err(ExportError::Store(why.of(&**store, seq))),
             };
-            if let Err(why) = written {
+            if added.is_ok() && lines.are_many() {
+                // Who writes is the caller's code, which may use the engine, and may panic.
+                store.run_caller(&mut || added = lines.hand_over());
+            }
+            if let Err(why) = added {
                 failed = Some(why);
                 return ControlFlow::Break(());
             }
@@ -89,28 +92,28 @@ fn corrections(pipeline: &Pipeline, end: u64) -> Result<Amended, StoreError> {
     wrong.map_or(Ok(found), Err)
 }
 
-/// The event of a record, where it is wanted and there when the call came.
-fn read(
+/// An event, with its id and its time, and its idempotency key.
+type Exported<'e> = ((EventId, Timestamp), Event<'e>, Option<&'e str>);
+
+/// The event of a record, where it is wanted and there when the call came. It borrows its texts.
+fn read<'r>(
     (ledger, timeline, end): (&Ledger, Timeline, u64),
-    (wanted, amended): (&ScanFilter, &Amended),
+    (wanted, amended): (&ScanFilter, &'r Amended),
     seq: u64,
-    bytes: &[u8],
-) -> Result<Option<Exported>, Unreadable> {
+    bytes: &'r [u8],
+) -> Result<Option<Exported<'r>>, Unreadable> {
     let event = Record::read(seq, bytes)?.event();
     let Some(event) = event.filter(|event| event.ordinal < end) else { return Ok(None) };
-    let stored = event.stored(timeline)?;
+    let mut stored = event.stored(timeline)?;
     let is_wanted = wanted.has(stored.timestamp()) && wanted.filter.matches(&stored);
     if !is_wanted || stored.is_anonymous() {
         return Ok(None);
     }
-    let (id, key) = (ledger.id(event.ordinal), event.key.map(Into::into));
-    let stored = match amended.get(&event.ordinal) {
-        None => stored,
+    match amended.get(&event.ordinal) {
+        None => {}
         Some(None) => return Ok(None),
-        Some(Some(bytes)) => {
-            let amended = Stored::decode_all(Reader::new(Version::NEWEST, bytes))?;
-            return Ok(Some(Exported { event: amended.unpack(id), key }));
-        }
-    };
-    Ok(Some(Exported { event: stored.unpack(id), key }))
+        Some(Some(bytes)) => stored = Stored::decode_all(Reader::new(Version::NEWEST, bytes))?,
+    }
+    let named = (ledger.id(event.ordinal), stored.timestamp());
+    Ok(Some((named, stored.event(), event.key)))
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::number::of_value;
 use super::property::JsonSeed;
 use crate::base::amount::Amount;
+use crate::base::reading::raw::Text;
 use crate::base::text::excerpt;
 use crate::event::bounds::{self, JsonBudget, MAX_PROPERTIES};
 use crate::event::{Event, PropertyValue, check_amount};
@@ -58,7 +59,7 @@ fn broken<E: Error>(key: &str, rule: &str) -> E {
 
 pub(super) struct Properties<'e, 'a>(pub(super) &'e mut Event<'a>);
 
-impl<'de> Visitor<'de> for Properties<'_, '_> {
+impl<'de> Visitor<'de> for Properties<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,7 +69,7 @@ impl<'de> Visitor<'de> for Properties<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut budget = JsonBudget::of_properties();
         let mut place = 0_usize;
-        while let Some(key) = map.next_key::<String>()? {
+        while let Some(Text(key)) = map.next_key()? {
             let known = self.0.properties.iter().position(|(known, _)| *known == key);
             let fits = known.is_some() || self.0.properties.len() < MAX_PROPERTIES;
             let taken = if fits { Ok(()) } else { Err(bounds::PROPERTIES_RULE) };
@@ -77,7 +78,7 @@ impl<'de> Visitor<'de> for Properties<'_, '_> {
             let value = PropertyValue::from(json(&mut map, &key, &mut budget)?);
             match known.and_then(|known| self.0.properties.get_mut(known)) {
                 Some((_, known)) => *known = value,
-                None => self.0.properties.push((Cow::Owned(key), value)),
+                None => self.0.properties.push((key, value)),
             }
             place = place.saturating_add(1);
         }
@@ -125,7 +126,7 @@ impl<'de> Visitor<'de> for Attached<'_, '_> {
 
 pub(super) struct Dimensions<'e, 'a>(pub(super) &'e mut Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl<'de> Visitor<'de> for Dimensions<'_, '_> {
+impl<'de> Visitor<'de> for Dimensions<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -135,15 +136,15 @@ impl<'de> Visitor<'de> for Dimensions<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         // The model and the provider may be among them.
         let most = MAX_PROPERTIES.saturating_add(2);
-        while let Some(key) = map.next_key::<String>()? {
+        while let Some(Text(key)) = map.next_key()? {
             let known = self.0.iter().position(|(known, _)| *known == key);
             if known.is_none() && self.0.len() >= most {
                 return Err(broken(&key, bounds::PROPERTIES_RULE));
             }
-            let value = Cow::Owned(map.next_value::<String>()?);
+            let Text(value) = map.next_value()?;
             match known.and_then(|known| self.0.get_mut(known)) {
                 Some((_, known)) => *known = value,
-                None => self.0.push((Cow::Owned(key), value)),
+                None => self.0.push((key, value)),
             }
         }
         Ok(())
@@ -152,7 +153,7 @@ impl<'de> Visitor<'de> for Dimensions<'_, '_> {
 
 pub(super) struct Values<'e, 'a>(pub(super) &'e mut Event<'a>);
 
-impl<'de> Visitor<'de> for Values<'_, '_> {
+impl<'de> Visitor<'de> for Values<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,7 +161,7 @@ impl<'de> Visitor<'de> for Values<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<String>()? {
+        while let Some(Text(name)) = map.next_key()? {
             if !self.0.has_room_for(&name) {
                 return Err(broken(&name, bounds::VALUES_RULE));
             }
@@ -173,7 +174,7 @@ impl<'de> Visitor<'de> for Values<'_, '_> {
 /// The value of a name.
 struct Named<'e, 'a> {
     event: &'e mut Event<'a>,
-    name: String,
+    name: Cow<'a, str>,
 }
 
 impl<'de> DeserializeSeed<'de> for Named<'_, '_> {
@@ -182,7 +183,7 @@ impl<'de> DeserializeSeed<'de> for Named<'_, '_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         let amount = Amount::deserialize(deserializer)?;
         let set = check_amount(&self.name, amount).and_then(|()| {
-            self.event.set_value(Cow::Owned(self.name), amount);
+            self.event.set_value(self.name, amount);
             self.event.take_problem().map_or(Ok(()), Err)
         });
         set.map_err(of_value)

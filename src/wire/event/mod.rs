@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::base::clock::Timestamp;
 use crate::base::reading;
 use crate::event::{Event, EventError};
 
@@ -15,65 +14,43 @@ mod number;
 mod print;
 mod property;
 
-use self::fields::{Form, OneOf};
+use self::fields::{Fields, Form, OneOf};
 pub(in crate::wire) use self::print::{Property, properties, values};
-
-/// The fields of a line: those of a body, and what a recorded event has besides.
-const LINE: &[&str] = &[
-    "id",
-    "customerId",
-    "eventType",
-    "model",
-    "provider",
-    "inputTokens",
-    "outputTokens",
-    "totalTokens",
-    "latencyMs",
-    "costCents",
-    "properties",
-    "attached",
-    "dimensions",
-    "values",
-    "idempotencyKey",
-    "timestamp",
-    "createdAt",
-];
-
-/// The fields of a body.
-const BODY: &[&str] = match LINE {
-    [_id, body @ .., _created_at] => body,
-    _ => LINE,
-};
 
 /// How many events a batch has at most.
 pub(crate) const MAX_BATCH: usize = 1_000;
 
 /// What was read of an event.
+#[cfg_attr(test, derive(PartialEq))]
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
-    /// All but what stands beside it here. Its strings are owned.
+    /// All but what stands beside it here.
     event: Event<'a>,
-    pub(crate) id: Option<String>,
-    pub(crate) customer_id: Option<String>,
-    pub(crate) event_type: Option<String>,
+    pub(crate) id: Option<Cow<'a, str>>,
+    customer_id: Option<Cow<'a, str>>,
+    event_type: Option<Cow<'a, str>>,
     dimensions: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 impl<'a> Draft<'a> {
-    pub(crate) fn timestamp(&self) -> Option<Timestamp> {
-        self.event.timestamp
-    }
-
-    pub(crate) fn idempotency_key(&self) -> Option<&str> {
-        self.event.key()
+    fn new() -> Self {
+        Self {
+            event: Event::new("", ""),
+            id: None,
+            customer_id: None,
+            event_type: None,
+            dimensions: Vec::new(),
+        }
     }
 
     /// The event, or what it lacks or has too much of.
     pub(crate) fn into_event(self) -> Result<Event<'a>, DraftProblem> {
         let mut event = self.event;
-        event.customer_id = self.customer_id.ok_or(DraftProblem::Missing("customerId"))?.into();
-        event.event_type = self.event_type.ok_or(DraftProblem::Missing("eventType"))?.into();
-        let mut event = with_dimensions(event, self.dimensions);
+        event.customer_id = self.customer_id.ok_or(DraftProblem::Missing("customerId"))?;
+        event.event_type = self.event_type.ok_or(DraftProblem::Missing("eventType"))?;
+        if !self.dimensions.is_empty() {
+            event = with_dimensions(event, self.dimensions);
+        }
         event.take_problem().map_or(Ok(event), |problem| Err(DraftProblem::Broken(problem)))
     }
 }
@@ -117,46 +94,48 @@ impl<'de, 'a> Deserialize<'de> for Event<'a> {
 /// An event as it stands in a body.
 struct Body<'a>(Event<'a>);
 
-impl<'de, 'a> Deserialize<'de> for Body<'a> {
+impl<'de> Deserialize<'de> for Body<'_> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let form: Form<'a> = Form::new(BODY, false);
-        deserializer.deserialize_struct("Event", BODY, BodyVisitor(form)).map(Self)
-    }
-}
-
-struct BodyVisitor<'a>(Form<'a>);
-
-impl<'de, 'a> Visitor<'de> for BodyVisitor<'a> {
-    type Value = Event<'a>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.expecting(f)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Event<'a>, A::Error> {
-        self.0.visit_map(map)?.into_event().map_err(|problem| match problem {
+        let mut draft = Draft::new();
+        Fields { draft: &mut draft, form: Form::Body }.deserialize(deserializer)?;
+        let event = draft.into_event().map_err(|problem| match problem {
             DraftProblem::Missing(field) => Error::missing_field(field),
             DraftProblem::Broken(broken) => Error::custom(broken),
-        })
+        })?;
+        Ok(Self(event.owned()))
     }
 }
 
-/// An event as it stands in a line of an export.
+/// An event as it stands in a line of an export; it borrows the texts of the line that stand there
+/// as they are.
+#[cfg_attr(test, derive(PartialEq))]
 #[derive(Debug)]
-pub(crate) struct Line(pub(crate) Draft<'static>);
+pub(crate) struct Line<'a>(pub(crate) Draft<'a>);
 
-impl<'de> Deserialize<'de> for Line {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        reading::read::<LineBody, D>(deserializer).map(|line| Self(line.0))
+impl<'a> Line<'a> {
+    /// Reads one from JSON.
+    ///
+    /// A good line is read without the path to each value, and nearly all are good. One that is not
+    /// read so is read once more, to say where it is bad.
+    pub(crate) fn of(json: &'a [u8]) -> serde_json::Result<Self> {
+        Self::plain(json).map_or_else(|| Self::of_any(json), Ok)
     }
-}
 
-struct LineBody(Draft<'static>);
+    fn plain(json: &'a [u8]) -> Option<Self> {
+        // Looked through once, and not text by text.
+        let mut reader = serde_json::Deserializer::from_str(str::from_utf8(json).ok()?);
+        let mut draft = Draft::new();
+        Fields { draft: &mut draft, form: Form::PlainLine }.deserialize(&mut reader).ok()?;
+        reader.end().ok()?;
+        Some(Self(draft))
+    }
 
-impl<'de> Deserialize<'de> for LineBody {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let form = Form::new(LINE, true);
-        deserializer.deserialize_struct("Event", LINE, form).map(Self)
+    fn of_any(json: &'a [u8]) -> serde_json::Result<Self> {
+        let mut draft = Draft::new();
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        reading::read_by(Fields { draft: &mut draft, form: Form::Line }, &mut reader)?;
+        reader.end()?;
+        Ok(Self(draft))
     }
 }
 
@@ -234,3 +213,6 @@ impl<'de> Deserialize<'de> for Events {
         deserializer.deserialize_seq(BatchVisitor).map(|batch| Self(batch.0))
     }
 }
+
+#[cfg(test)]
+mod tests;

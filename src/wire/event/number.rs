@@ -19,6 +19,15 @@ impl<'de> Deserialize<'de> for Whole {
     }
 }
 
+/// The same in plain digits: a number that is written in another way is an error, whatever it is.
+pub(super) struct PlainWhole(pub(super) u64);
+
+impl<'de> Deserialize<'de> for PlainWhole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_u64(WholeVisitor).map(|number| Self(number.0))
+    }
+}
+
 struct WholeVisitor;
 
 impl WholeVisitor {
