@@ -5,18 +5,6 @@ const ALPHABET: [u8; 32] = *b"0123456789abcdefghjkmnpqrstvwxyz";
 const DIGITS: usize = 26;
 /// Prefixes are four letters.
 const LENGTH: usize = 4 + DIGITS;
-/// In place of a byte's digit where it is none.
-const NO_DIGIT: u8 = 32;
-
-/// The digit that each byte stands for.
-const VALUES: [u8; 256] = {
-    let (mut values, mut digit) = ([NO_DIGIT; 256], 0_u8);
-    while digit < 32 {
-        values[ALPHABET[digit as usize] as usize] = digit;
-        digit += 1;
-    }
-    values
-};
 
 /// A printed name.
 #[derive(Clone, Copy)]
@@ -47,7 +35,16 @@ pub(crate) fn print(prefix: &str, number: u128) -> Name {
 pub(crate) fn parse(prefix: &str, text: &str) -> Option<u128> {
     let digits = text.strip_prefix(prefix).filter(|digits| digits.len() == DIGITS)?;
     digits.bytes().try_fold(0_u128, |value, byte| {
-        let digit = VALUES.get(usize::from(byte)).copied().filter(|digit| *digit < NO_DIGIT)?;
+        let (from, first) = match byte {
+            b'0'..=b'9' => (b'0', 0),
+            b'a'..=b'h' => (b'a', 10),
+            b'j'..=b'k' => (b'j', 18),
+            b'm'..=b'n' => (b'm', 20),
+            b'p'..=b't' => (b'p', 22),
+            b'v'..=b'z' => (b'v', 27),
+            _ => return None,
+        };
+        let digit = byte.wrapping_sub(from).wrapping_add(first);
         // Of the first of 26 digits two bits are beyond the 128.
         (value >> 123 == 0).then(|| (value << 5) | u128::from(digit))
     })

@@ -129,7 +129,7 @@ impl Core {
         self.admit_batch()?;
         // The clock is the caller's code: it is read before anything is recorded.
         let now = ClockReading { takes_any_date, ..self.read_clock() };
-        let keys = HashMap::with_hasher(self.hasher.clone());
+        let keys = HashMap::with_capacity_and_hasher(events.len(), self.hasher.clone());
         let steps = Vec::with_capacity(events.len());
         let mut batch = Batch { engine: self, now, keys, steps, problems: Vec::new() };
         for (index, event) in events.iter().enumerate() {

@@ -8,6 +8,7 @@ use crate::base::reading;
 mod alert;
 mod decision;
 mod event;
+mod export;
 mod headers;
 mod recorded;
 mod usage;
@@ -15,8 +16,8 @@ mod usage;
 pub use self::decision::DecisionBody;
 pub use self::event::EventBatch;
 pub(crate) use self::event::{DraftProblem, Line, MAX_BATCH};
+pub(crate) use self::export::ExportLine;
 pub use self::headers::{HeaderDialect, Headers};
-pub(crate) use self::recorded::ExportLine;
 pub use self::usage::Generic;
 
 /// Reads a body of JSON into any type. An error names the field by its path, the value and the

@@ -79,65 +79,6 @@ struct Listed<'a> {
     correction: Option<&'a Correction>,
 }
 
-/// A line of an export: an event as it is listed, but for what it has not got, and its idempotency
-/// key.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ExportLine<'a> {
-    pub(crate) id: EventId,
-    customer_id: &'a str,
-    event_type: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    provider: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    latency_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cost_cents: Option<Amount>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    properties: BTreeMap<&'a str, Property<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attached: Option<&'a Map<String, Value>>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    values: BTreeMap<&'a str, Amount>,
-    created_at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    idempotency_key: Option<&'a str>,
-}
-
-impl<'a> ExportLine<'a> {
-    pub(crate) fn of(
-        (id, created_at): (EventId, Timestamp),
-        event: &'a Event<'_>,
-        idempotency_key: Option<&'a str>,
-    ) -> Self {
-        Self {
-            id,
-            customer_id: &event.customer_id,
-            event_type: &event.event_type,
-            model: event.model.as_deref(),
-            provider: event.provider.as_deref(),
-            input_tokens: event.input_tokens,
-            output_tokens: event.output_tokens,
-            total_tokens: event.tokens().flatten(),
-            latency_ms: event.latency_ms,
-            cost_cents: event.cost_cents,
-            properties: properties(event),
-            attached: event.attached(),
-            values: values(event),
-            created_at,
-            idempotency_key,
-        }
-    }
-}
-
 impl Serialize for Correction {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]

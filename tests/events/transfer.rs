@@ -126,6 +126,9 @@ fn what_is_exported_is_imported_once() {
         let all = UsageQuery::new(date(START - 40 * DAY), date(START + DAY));
         let usage = |engine: &Engine| engine.usage().breakdown(&all, "model").expect("an answer");
         assert_eq!(usage(&target), usage(&source), "seed {seed}");
+        if seed % 5 > 0 {
+            continue;
+        }
         // As older versions wrote lines, and from a reader that gives them piece by piece.
         let old: String =
             source.events().newest(usize::MAX).iter().rev().fold(String::new(), |lines, event| {

@@ -65,8 +65,8 @@ impl DateText {
         ];
         let length = match nanos {
             0 => 20,
-            _ if nanos % 1_000_000 == 0 => 24,
-            _ if nanos % 1_000 == 0 => 27,
+            _ if nanos.is_multiple_of(1_000_000) => 24,
+            _ if nanos.is_multiple_of(1_000) => 27,
             _ => LONGEST,
         };
         if let Some([.., end]) = bytes.get_mut(..length) {

@@ -90,7 +90,9 @@ impl<R: BufRead> Source<R> {
             let end = self.fill(&mut piece);
             let size = piece.text.len();
             bytes = bytes.saturating_add(size);
-            pieces.push(piece);
+            if !piece.lines.is_empty() {
+                pieces.push(piece);
+            }
             let is_enough = pieces.len() >= MAX_PIECES || bytes >= BLOCK_BYTES || self.left <= size;
             if end.is_some() || is_enough {
                 return end;

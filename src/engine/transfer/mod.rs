@@ -86,7 +86,7 @@ impl Store {
             events.filter_map(RecordedEvent::into_corrected)
         {
             // What is kept in memory has no keys.
-            lines.add(&ExportLine::of((id, timestamp), &event, None))?;
+            lines.add(&ExportLine { id, created_at: timestamp, event: &event, key: None })?;
             if lines.are_many() {
                 lines.hand_over()?;
             }
@@ -174,12 +174,8 @@ impl<'o, W: Write, P: FnMut(Progress)> Lines<'o, W, P> {
     }
 
     /// Adds a line; nothing of the caller's runs.
-    fn add(&mut self, line: &ExportLine<'_>) -> Result<(), ExportError> {
-        serde_json::to_writer(&mut self.waiting, line).map_err(|why| {
-            let reason = why.to_string().into();
-            ExportError::Event { id: line.id, reason }
-        })?;
-        self.waiting.push(b'\n');
+    fn add(&mut self, line: &ExportLine<'_, '_>) -> Result<(), ExportError> {
+        append(line, &mut self.waiting)?;
         self.count = self.count.saturating_add(1);
         Ok(())
     }
@@ -210,6 +206,14 @@ impl<'o, W: Write, P: FnMut(Progress)> Lines<'o, W, P> {
         (self.progress)(Progress::new(EXPORTING, self.count, self.count));
         Ok(ExportReport { count: self.count })
     }
+}
+
+/// Appends a line.
+fn append(line: &ExportLine<'_, '_>, out: &mut Vec<u8>) -> Result<(), ExportError> {
+    line.append(out).map_err(|why| {
+        let reason = why.to_string().into();
+        ExportError::Event { id: line.id, reason }
+    })
 }
 
 /// What `serde_json` says, without its line number: it is given one line at a time, and counts each

@@ -4,6 +4,8 @@
 //! keys. redb gives a value pages whose number is a power of two, so a batch is cut where that
 //! wastes little.
 
+use std::ops::Range;
+
 use super::seal::{CHECKSUM, TableId, start, wide};
 use super::{Batch, FoundKey, Rewrite, StoreError};
 use crate::base::clock::Timestamp;
@@ -86,9 +88,26 @@ impl<'c> Chunk<'c> {
 
     /// The records with their sequence numbers, the oldest first.
     pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = (u64, &'c [u8])> + use<'c> {
+        self.records_of(self.seqs())
+    }
+
+    /// The sequence numbers of the records.
+    pub(crate) fn seqs(&self) -> Range<u64> {
+        self.first..self.end()
+    }
+
+    /// Those of the records that have these sequence numbers.
+    pub(crate) fn records_of(
+        &self,
+        seqs: Range<u64>,
+    ) -> impl DoubleEndedIterator<Item = (u64, &'c [u8])> + use<'c> {
         let chunk = *self;
-        (chunk.first..chunk.end())
-            .filter_map(move |seq| chunk.record(seq).map(|record| (seq, record)))
+        seqs.filter_map(move |seq| chunk.record(seq).map(|record| (seq, record)))
+    }
+
+    /// How many records there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
     }
 
     /// Bytes of the records.
