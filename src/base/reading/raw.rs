@@ -28,8 +28,8 @@ pub(crate) fn visit<'de, V: Visitor<'de>, D: Deserializer<'de>>(
     deserializer.deserialize_newtype_struct(RAW, visitor)
 }
 
-/// The text of a value, where the map is one that stands for it. It is borrowed where the reader has
-/// it as it stands.
+/// The text of a value, where the map is one that stands for it. It is borrowed where the reader
+/// has it as it stands.
 pub(crate) fn text<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<Cow<'de, str>>, A::Error> {
     match map.next_key_seed(IsRaw)? {
         Some(true) => map.next_value::<Text<'de>>().map(|text| Some(text.0)),

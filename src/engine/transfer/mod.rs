@@ -118,8 +118,8 @@ impl Store {
     /// half as much again to read the lines. Of what `lines` has at hand, 16 000 lines or 8 MiB at
     /// the most, all but the first thousand are read on a thread of its own while events are
     /// recorded, where the machine runs two. `progress` is told how many lines are done; how many
-    /// there are is not known. A panic of it, or of `lines`, comes between two batches and is handed
-    /// on: what was imported before is imported whole.
+    /// there are is not known. A panic of it, or of `lines`, comes between two batches and is
+    /// handed on: what was imported before is imported whole.
     ///
     /// ```
     /// use limitry::store::BadLines;

@@ -72,13 +72,18 @@ fn field() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_plain_line_is_the_same_as_any(fields in prop::collection::vec(field(), 0..7), end in "[ }]?") {
+    fn a_plain_line_is_the_same_as_any(
+        fields in prop::collection::vec(field(), 0..7),
+        end in "[ }]?",
+    ) {
         let line = format!("{{{}}}{end}", fields.join(","));
         let any = Line::of_any(line.as_bytes());
         if let Some(plain) = Line::plain(line.as_bytes()) {
             prop_assert_eq!(Some(&plain), any.as_ref().ok(), "{}", line);
         }
-        let told = |read: serde_json::Result<Line<'_>>| read.map_err(|why| why.to_string()).map(|it| format!("{it:?}"));
+        let told = |read: serde_json::Result<Line<'_>>| {
+            read.map_err(|why| why.to_string()).map(|it| format!("{it:?}"))
+        };
         prop_assert_eq!(told(Line::of(line.as_bytes())), told(any), "{}", line);
     }
 }
