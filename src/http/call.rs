@@ -1,5 +1,6 @@
 //! A request that was let in: what it may do, its body and its query, and the engine that answers.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,13 +28,20 @@ use crate::Engine;
 use crate::store::Durability;
 use crate::webhooks::Webhooks;
 
+/// Most answers are no longer: that of a decision by four rules is not.
+const ANSWER_BYTES: usize = 1_024;
+
 /// An answer, or why there is none.
 pub(super) type Answer = Result<Response, Failure>;
 
-/// One engine, under its name.
+/// One engine, under its name. A clone is another handle to it.
 #[derive(Clone, Debug)]
-pub(super) struct Project {
-    pub(super) id: Arc<str>,
+pub(super) struct Project(Arc<Parts>);
+
+/// What belongs to a project.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) id: Box<str>,
     pub(super) engine: Engine,
     /// Its verbs wait for a disk.
     waits: bool,
@@ -51,6 +59,14 @@ pub(super) struct Project {
     webhooks: Option<Webhooks>,
 }
 
+impl Deref for Project {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 impl Project {
     pub(super) fn new(
         id: &str,
@@ -63,7 +79,7 @@ impl Project {
         let tokens = Arc::new(Tokens::new(&engine));
         let (changes, alone, log, quota_alerts, live) = Default::default();
         let (id, figures) = (id.into(), figures.into());
-        Self {
+        Self(Arc::new(Parts {
             id,
             engine,
             waits,
@@ -76,7 +92,7 @@ impl Project {
             live,
             backups,
             webhooks,
-        }
+        }))
     }
 
     /// The client tokens.
@@ -342,7 +358,9 @@ impl Params {
 
 /// An answer as JSON.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, Failure> {
-    let bytes = serde_json::to_vec(body).map_err(|why| Failure::new(Reason::Internal, &why))?;
+    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+    let written = serde_json::to_writer(&mut bytes, body);
+    written.map_err(|why| Failure::new(Reason::Internal, &why))?;
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

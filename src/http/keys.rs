@@ -13,9 +13,6 @@ use crate::Timestamp;
 /// The most bytes of a key; a longer one is refused without a look at it.
 const MAX_KEY_BYTES: usize = 256;
 
-/// How much of a hash names a key that has no name: `sha256:` and eight digits.
-const SHORT: usize = 15;
-
 /// The keys of an API: plain data, as a file has it. Of a key there is only its hash, so that who
 /// reads the file has none.
 ///
@@ -149,10 +146,11 @@ impl KeyHash {
         (key.len() <= MAX_KEY_BYTES).then(|| Self(Sha256::digest(key).into()))
     }
 
-    /// Its first digits: enough to tell the keys of a file apart.
+    /// Its first eight digits: enough to tell the keys of a file apart, and what names a key that
+    /// has no name.
     fn short(&self) -> String {
-        let text = self.to_string();
-        text.get(..SHORT).map_or_else(|| text.clone(), str::to_owned)
+        let [a, b, c, d, ..] = self.0;
+        format!("sha256:{:08x}", u32::from_be_bytes([a, b, c, d]))
     }
 
     /// Compares in the same time whatever the two are.

@@ -260,13 +260,14 @@
 //! take longer (lists, usage, changes of rules) is done on tokio's threads for that, so that no
 //! other request waits.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower_service::Service;
@@ -353,11 +354,11 @@ pub fn router(engine: Engine, options: Options) -> Router {
         authenticate,
         max_body_bytes,
         answers: Arc::default(),
-        first: below(first::routes()).fallback(nothing),
-        second: below(second::routes()).fallback(nothing).nest("/client", client::closed()),
-        client: below(client::routes()).fallback(client::other),
-        third: below(third::routes()).fallback(nothing),
-        own: below(engine::routes())
+        first: serving(first::routes()).fallback(nothing),
+        second: serving(second::routes()).fallback(nothing).nest("/client", client::closed()),
+        client: serving(client::routes()).fallback(client::other),
+        third: serving(third::routes()).fallback(nothing),
+        own: serving(engine::routes())
             .route(engine::FIGURES, get(figures::page))
             .route(engine::STREAM, get(live::stream))
             .method_not_allowed_fallback(not_allowed)
@@ -376,11 +377,9 @@ pub fn router(engine: Engine, options: Options) -> Router {
         .with_state(Arc::new(api))
 }
 
-/// Puts the paths of a generation below its base.
-fn below(routes: Routes) -> Router {
-    let base = routes.base;
-    let paths = routes.into_router().method_not_allowed_fallback(not_allowed);
-    Router::new().nest(base, paths)
+/// Serves the paths of a generation.
+fn serving(routes: Routes) -> Router {
+    routes.into_router().method_not_allowed_fallback(not_allowed)
 }
 
 async fn not_allowed() -> Failure {
@@ -403,7 +402,7 @@ async fn readiness(State(api): State<Arc<Api>>) -> StatusCode {
 
 /// The door: says who it is, and hands the request to the API of its generation.
 async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let id = request_id(request.headers());
+    let id = RequestId::of(request.headers());
     match api.caller(request.headers()).await {
         Ok(caller) => api.enter(caller, request, &id).await,
         Err(why) => {
@@ -447,23 +446,32 @@ impl Face {
     }
 
     /// Why there is no answer, as this API says it.
-    fn said(self, why: &Failure, request_id: &str) -> Response {
+    fn said(self, why: &Failure, id: &RequestId) -> Response {
         let status = why.reason.status();
         let body = match self {
             Self::Product(Generation::First) => json(status, &first::Problem::of(why)),
             Self::Product(Generation::Second) => json(status, &second::Problem::of(why)),
-            Self::Product(Generation::Third) => json(status, &third::Problem::of(why, request_id)),
-            Self::Own => engine::said(why, request_id),
+            Self::Product(Generation::Third) => json(status, &third::Problem::of(why, &id.shown())),
+            Self::Own => engine::said(why, &id.shown()),
         };
         body.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
 }
 
-/// The id that a request brings, or a new one.
-fn request_id(headers: &HeaderMap) -> String {
-    let given = headers.get("x-request-id").and_then(|id| id.to_str().ok());
-    let given = given.filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()));
-    given.map_or_else(|| fresh("req_"), str::to_owned)
+/// The id that a request brings. One that brings none gets one where it is shown: when it fails.
+#[derive(Clone)]
+struct RequestId(Option<HeaderValue>);
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> Self {
+        let given = headers.get("x-request-id");
+        Self(given.filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len())).cloned())
+    }
+
+    fn shown(&self) -> Cow<'_, str> {
+        let given = self.0.as_ref().and_then(|id| id.to_str().ok());
+        given.map_or_else(|| fresh("req_").into(), Cow::Borrowed)
+    }
 }
 
 /// A name that nothing else has.
@@ -472,7 +480,7 @@ fn fresh(prefix: &str) -> String {
 }
 
 impl Api {
-    async fn enter(self: &Arc<Self>, caller: Caller, request: Request, id: &str) -> Response {
+    async fn enter(self: &Arc<Self>, caller: Caller, request: Request, id: &RequestId) -> Response {
         let face = Face::of(request.uri().path(), caller.access.generation);
         let project = caller.project.clone();
         let answer = self.answer_of(caller, request, face, id).await;
@@ -485,7 +493,7 @@ impl Api {
         caller: Caller,
         request: Request,
         face: Face,
-        id: &str,
+        id: &RequestId,
     ) -> Response {
         let step = self.answers.step(request, &caller, self.max_body_bytes);
         let (request, turn) = match step.await {
@@ -498,8 +506,7 @@ impl Api {
         };
         // Who asks may go away, and asks again with the same key: what they asked for is done to
         // its end, and its answer kept.
-        let (api, own_id, engine) =
-            (Arc::clone(self), id.to_owned(), caller.project.engine.clone());
+        let (api, own_id, engine) = (Arc::clone(self), id.clone(), caller.project.engine.clone());
         let answered = tokio::spawn(async move {
             let answer = api.answer_to(caller, request, face, &own_id).await;
             turn.keep(answer, engine.now()).await
@@ -512,7 +519,7 @@ impl Api {
         caller: Caller,
         mut request: Request,
         face: Face,
-        id: &str,
+        id: &RequestId,
     ) -> Response {
         let (project, is_client) = (caller.project.clone(), caller.client.is_some());
         let change = RuleRequest::of(&request, &caller, face == Face::Own);
@@ -540,7 +547,8 @@ impl Api {
     }
 
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
-        let token = bearer(headers).filter(|key| key.starts_with(tokens::TOKEN));
+        let key = bearer(headers);
+        let token = key.filter(|key| key.starts_with(tokens::TOKEN));
         let (project, access, client) = if let Some(token) = token {
             self.client(token).await.ok_or(Reason::Unauthorized)?
         } else {
@@ -555,7 +563,7 @@ impl Api {
         if names_another {
             return Err(Reason::Forbidden.into());
         }
-        if bearer(headers).is_some_and(|key| key.starts_with(PERSONAL)) {
+        if key.is_some_and(|key| key.starts_with(PERSONAL)) {
             second::needs_project(headers)?;
         }
         Ok(Caller { project, access, client, max_body_bytes: self.max_body_bytes })

@@ -128,10 +128,12 @@ impl Routes {
         self
     }
 
-    /// The router, without the base.
+    /// The router. It has whole paths: one that is nested writes the path of each request anew.
     pub(super) fn into_router(self) -> Router {
-        let list = self.list.into_iter();
-        list.fold(Router::new(), |router, route| router.route(route.path, route.handler))
+        let Self { base, list, .. } = self;
+        list.into_iter().fold(Router::new(), |router, route| {
+            router.route(&format!("{base}{}", route.path), route.handler)
+        })
     }
 }
 

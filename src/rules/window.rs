@@ -67,7 +67,13 @@ impl Window {
 
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        duration_text::print(self.length(), "d", f)
+        match self {
+            Self::Second => f.write_str("1s"),
+            Self::Minute => f.write_str("1m"),
+            Self::Hour => f.write_str("1h"),
+            Self::Day => f.write_str("1d"),
+            Self::Every(length) => duration_text::print(*length, "d", f),
+        }
     }
 }
 

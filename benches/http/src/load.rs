@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
 use rustix::time::ClockId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -164,6 +167,22 @@ impl Server {
         }
         Ok(micros)
     }
+}
+
+/// The request that a case sends, as its service gets it.
+pub(crate) fn request(case: &Case, number: usize) -> Result<Request<Body>, Failure> {
+    let text = (case.request)(number);
+    let (head, body) = text.split_once("\r\n\r\n").ok_or("a head")?;
+    let mut lines = head.lines();
+    let mut words = lines.next().ok_or("a line")?.split(' ');
+    let method = words.next().ok_or("a method")?;
+    let request = Request::builder().method(method).uri(words.next().ok_or("a path")?);
+    let peer = SocketAddr::from(([127, 0, 0, 1], 8_700));
+    let request = request.extension(ConnectInfo(peer));
+    let request = lines
+        .filter_map(|line| line.split_once(": "))
+        .fold(request, |request, (name, value)| request.header(name, value));
+    Ok(request.body(Body::from(body.to_owned()))?)
 }
 
 /// Reads what comes, until the set of tasks that this one is in is dropped.

@@ -23,6 +23,10 @@
 //! is shown, and its ratio to the first one's: requests a second, the latency that one in a hundred
 //! requests exceeds, and the CPU time that all threads but the asking one took for a request, which
 //! says more where others use the machine, too.
+//!
+//! `profile SECTION CASE CALLS` makes so many warm calls of a case of `layer` or `api` without a
+//! server, to count their instructions:
+//! `valgrind --tool=callgrind --toggle-collect='*profiled_calls*'`.
 
 mod api;
 mod layer;
@@ -30,12 +34,22 @@ mod load;
 #[cfg(target_os = "linux")]
 mod peers;
 
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
 use load::{Case, Failure, Measured, Server};
+use tokio::runtime::Runtime;
+use tower::ServiceExt;
 
 const NAMES: [&str; 4] = ["layer", "api", "stream", "peers"];
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [verb, section, name, calls] = &*arguments
+        && verb == "profile"
+    {
+        return profile(section, name, calls.parse()?);
+    }
     let (options, names): (Vec<_>, Vec<_>) =
         arguments.iter().partition(|argument| argument.starts_with("--"));
     let quick = match options.as_slice() {
@@ -99,6 +113,33 @@ fn show_peers(_: usize, _: usize) -> Result<(), Failure> {
 /// Servers of cases, by their names.
 fn started(cases: Vec<Case>) -> Result<Vec<(&'static str, Server)>, Failure> {
     cases.into_iter().map(|case| Ok((case.name, Server::start(case)?))).collect()
+}
+
+/// Makes so many warm calls of a case of a section, without a server.
+fn profile(section: &str, name: &str, calls: usize) -> Result<(), Failure> {
+    let cases = if section == "layer" { layer::cases()? } else { api::cases()? };
+    let case = cases.into_iter().find(|case| case.name == name).ok_or("no such case")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let requests = || -> Result<Vec<_>, Failure> {
+        (0..calls).map(|number| load::request(&case, number)).collect()
+    };
+    runtime.block_on(answer_all(&case.app, requests()?));
+    profiled_calls(&runtime, &case.app, requests()?);
+    Ok(())
+}
+
+/// What callgrind collects: `--toggle-collect='*profiled_calls*'`.
+#[inline(never)]
+fn profiled_calls(runtime: &Runtime, app: &Router, requests: Vec<Request<Body>>) {
+    runtime.block_on(answer_all(app, requests));
+}
+
+async fn answer_all(app: &Router, requests: Vec<Request<Body>>) {
+    for request in requests {
+        let Ok(answer) = app.clone().oneshot(request).await;
+        let body = to_bytes(answer.into_body(), usize::MAX).await;
+        std::hint::black_box(body.is_ok());
+    }
 }
 
 /// What listeners cost where nobody calls.

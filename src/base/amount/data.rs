@@ -17,14 +17,17 @@ impl Serialize for Amount {
         if !serializer.is_human_readable() {
             return serializer.serialize_i128(self.0);
         }
+        if let Some(units) = self.whole_units() {
+            return match i64::try_from(units) {
+                Ok(units) => serializer.serialize_i64(units),
+                Err(_) => serializer.serialize_u64(units),
+            };
+        }
         if let Some(whole) = self.whole() {
-            if let Ok(units) = i64::try_from(whole) {
-                return serializer.serialize_i64(units);
-            }
-            if let Ok(units) = u64::try_from(whole) {
-                return serializer.serialize_u64(units);
-            }
-            return serializer.collect_str(self);
+            return match i64::try_from(whole) {
+                Ok(units) => serializer.serialize_i64(units),
+                Err(_) => serializer.collect_str(self),
+            };
         }
         let text = self.to_string();
         // A leading zero is counted too: such a number has seven digits at most.

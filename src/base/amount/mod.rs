@@ -186,8 +186,11 @@ fn saturate(units: i128) -> u64 {
 
 impl fmt::Display for Amount {
     /// Writes the shortest decimal form: `12.5`, `200`, `-0.000001`. Width, fill, zero padding and
-    /// `+` work as for integers. Allocates one small string.
+    /// `+` work as for integers. Allocates one small string, for a whole number none.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(units) = self.whole_units() {
+            return fmt::Display::fmt(&units, f);
+        }
         let magnitude = self.0.unsigned_abs();
         let unit = UNIT.unsigned_abs();
         let mut text = format!("{}", magnitude.div_euclid(unit));

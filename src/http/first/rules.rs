@@ -1,7 +1,5 @@
 //! Quotas and rate limits.
 
-use std::sync::Arc;
-
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::de::IgnoredAny;
@@ -47,9 +45,9 @@ async fn add<R: RuleKind + Serialize + Send + 'static>(
     project: Project,
     rule: impl FnOnce() -> Result<R, Failure> + Send + 'static,
 ) -> Answer {
-    let id = Arc::clone(&project.id);
+    let of = project.clone();
     let add = move |engine: &Engine| {
-        json(StatusCode::CREATED, &Shown::of(&id, engine.rules().add(rule()?)?))
+        json(StatusCode::CREATED, &Shown::of(&of.id, engine.rules().add(rule()?)?))
     };
     project.ask(add).await
 }
@@ -70,9 +68,9 @@ where
 {
     let id = call.id();
     let (project, change) = call.needs(Need::Manage)?.read::<U>().await?;
-    let of = Arc::clone(&project.id);
+    let of = project.clone();
     let update = move |engine: &Engine| {
-        json(StatusCode::OK, &Shown::of(&of, engine.rules().update(&id, change)?))
+        json(StatusCode::OK, &Shown::of(&of.id, engine.rules().update(&id, change)?))
     };
     project.ask(update).await
 }
