@@ -14,6 +14,8 @@ use crate::Failure;
 use crate::ended::{Ended, Told};
 
 const BUFFER_BYTES: usize = 1_024 * 1_024;
+/// An import reads ahead what its reader has at hand: this is some 16 000 lines.
+const LINES_BYTES: usize = 4 * 1_024 * 1_024;
 
 /// A file that has its name when it is whole.
 struct Part {
@@ -117,5 +119,5 @@ pub(crate) fn lines_of(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
         let ended = if is_missing { Ended::Missing } else { Ended::Failed };
         Told::new(ended, format!("{}: {why}", path.display()))
     })?;
-    Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, file)))
+    Ok(Box::new(BufReader::with_capacity(LINES_BYTES, file)))
 }
