@@ -79,7 +79,12 @@ pub(super) async fn refusals(call: Call) -> Answer {
 /// `GET /refusals/hours`: how much was refused in each hour.
 pub(super) async fn refusal_hours(call: Call) -> Answer {
     let mut call = call.needs(Need::Read)?;
-    let query: RefusalQuery = call.params().read()?;
+    let params = call.params();
+    // Hours are not listed by pages.
+    if let Some(name) = ["limit", "cursor"].into_iter().find(|name| params.has(name)) {
+        return Err(Failure::bad_input(&format_args!("{name} is no parameter here")));
+    }
+    let query: RefusalQuery = params.read()?;
     let list = move |engine: &Engine| {
         let hours = engine.refusals().hours(&query)?;
         json(StatusCode::OK, &serde_json::json!({"data": hours}))

@@ -66,7 +66,8 @@ fn refusals_are_those_of_the_engine() {
     let hours = get(&app, "/refusals/hours");
     assert_eq!(hours, json!({"data": [{"start": "2024-01-15T10:00:00Z", "refused": 4}]}));
     assert_eq!(get(&app, "/refusals/hours?ruleId=rl_none")["data"], json!([]));
-    for query in ["?limit=x", "?limit=0", "?limit=1001", "?state=held"] {
+    let of_hours = ["/hours?limit=5", "/hours?cursor=x", "/hours?state=held"];
+    for query in ["?limit=x", "?limit=0", "?limit=1001", "?state=held"].iter().chain(&of_hours) {
         let answer = ask(&app, "GET", &format!("/refusals{query}"), Value::Null);
         assert_eq!(problem(&answer).0, 400, "{query}");
     }
