@@ -64,6 +64,13 @@ pub(crate) struct Available {
     pub(crate) held: Units,
 }
 
+impl Available {
+    /// Of an account that is opened with so much.
+    pub(crate) fn opened(units: Units) -> Self {
+        Self { units, used: 0, held: 0 }
+    }
+}
+
 /// What of an account decides what can be spent of it, without its ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Funds {
@@ -511,13 +518,18 @@ impl Account {
         self.next
     }
 
-    /// From when on a cost that is beside so much that the same decision takes fits, and from when
-    /// on it does not: each instant at which that changes, from one on, with whether it fits there.
-    pub(crate) fn fits_ahead(&self, units: Units, now: Instant) -> Vec<(u64, bool)> {
-        let fits = |funds: &Funds| units <= funds.available();
-        let mut said = vec![(now.line, fits(&self.funds))];
-        if self.funds.holds.is_empty() && !fits(&self.funds) {
-            // Without holds what is left only falls.
+    /// What can be spent from an instant on: each instant at which that changes, with what it is
+    /// then, as far as it lies between two bounds, at one of which it is told where it is beyond.
+    pub(crate) fn available_ahead(
+        &self,
+        (least, most): (Units, Units),
+        now: Instant,
+    ) -> Vec<(u64, Units)> {
+        let said_of = |funds: &Funds| funds.available().min(most).max(least);
+        let mut said = vec![(now.line, said_of(&self.funds))];
+        // Without holds what is left only falls.
+        let is_last = |funds: &Funds, units| funds.holds.is_empty() && units <= least;
+        if is_last(&self.funds, said_of(&self.funds)) {
             return said;
         }
         let mut funds = self.funds.clone();
@@ -540,15 +552,15 @@ impl Account {
             };
             let line = date.unix_nanos().saturating_sub(now.date.unix_nanos());
             let line = i128::from(now.line).saturating_add(line);
-            let (line, fits) = (u64::try_from(line).unwrap_or(u64::MAX), fits(&funds));
+            let (line, units) = (u64::try_from(line).unwrap_or(u64::MAX), said_of(&funds));
             if let Some((at, last)) = said.last_mut() {
                 if *at == line {
-                    *last = fits;
-                } else if *last != fits {
-                    said.push((line, fits));
+                    *last = units;
+                } else if *last != units {
+                    said.push((line, units));
                 }
             }
-            if funds.holds.is_empty() && !fits {
+            if is_last(&funds, units) {
                 break;
             }
         }

@@ -13,7 +13,7 @@ mod stored;
 mod table;
 mod time;
 
-pub(crate) use self::algorithms::periods::{Lateness, Periods, UseAhead};
+pub(crate) use self::algorithms::periods::{FundsAhead, Lateness, Periods, UseAhead};
 pub(crate) use self::algorithms::{
     Balance, CalendarPeriod, FIRST, Figures, FirstUse, FixedWindow, Gauge, GaugePeriod, Policy,
     Reading, Refusal, SlidingWindow, Slots, TokenBucket,

@@ -9,7 +9,9 @@ use super::status::{QuotaStatus, RateLimitStatus, RetryAfter};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::compiled::{CompiledRule, Snapshot};
-use crate::counters::{At, Charge, Charges, Figures, Moment, Refusal, Timeline, UseAhead, Verdict};
+use crate::counters::{
+    At, Charge, Charges, Figures, FundsAhead, Moment, Refusal, Timeline, UseAhead, Verdict,
+};
 use crate::rules::{Enforcement, Overflow, Rule, Units};
 
 /// The state of each matching rule in the deciding step, raw: all that is shown is worked out from
@@ -314,6 +316,9 @@ impl Findings {
         let known = self.verdict.ahead.iter().find(|(rule, _)| *rule == charge.rule);
         let none = UseAhead::default();
         let ahead = known.map_or(&none, |(_, ahead)| ahead);
+        if let Some(funds) = &ahead.funds {
+            return self.covered_at(charge, funds, from);
+        }
         // Where events are recorded they tell of closed periods: an event that is dated into one
         // fits then as it does now, where nothing is held that may come back.
         let is_dated = self.verdict.at.explicit && policy.periods().is_some();
@@ -322,6 +327,36 @@ impl Findings {
         }
         let (cost, at, timeline) = (charge.cost(), &self.verdict.at, self.timeline);
         policy.passes_at(&charge.reading, &Refusal { cost, at, from, ahead, timeline })
+    }
+
+    /// The first moment from one on at which a balance covers what the event costs a hard rule,
+    /// beside what it costs those before it that have a say then.
+    fn covered_at(&self, charge: &Charge, funds: &FundsAhead, from: Moment) -> Option<Moment> {
+        let asked = |charge: &Charge| {
+            let cost = charge.cost();
+            if cost.counts { cost.units } else { 0 }
+        };
+        if asked(charge) <= 0 {
+            return Some(from);
+        }
+        let funds_of = |rule: u32| {
+            let known = self.verdict.ahead.iter().find(|(of, _)| *of == rule);
+            known.and_then(|(_, ahead)| ahead.funds.as_deref())
+        };
+        let of_account = |other: &Charge| {
+            let funds_of = funds_of(other.rule).filter(|other| other.account == funds.account);
+            funds_of.filter(|_| other.judges())
+        };
+        let before = self.hard().take_while(|(_, other)| other.rule != charge.rule);
+        let before = before.filter(|(_, other)| of_account(other).is_some());
+        let all =
+            before.fold(asked(charge), |sum: Units, (_, other)| sum.saturating_add(asked(other)));
+        if funds.is_there() {
+            return funds.covers_at(all, from);
+        }
+        // The first that states an amount opens it, for those alone that state one.
+        let opening = self.judged().find_map(|(_, other)| of_account(other)?.opening);
+        opening.filter(|units| funds.opening.is_some() && all <= *units).map(|_| from)
     }
 
     /// What headers may say, in the order of the definitions: of hard rules with a limit.

@@ -156,7 +156,9 @@ impl Quota {
     /// [reservation](crate::Engine::reserve) holds it. It is refused where less is available, and
     /// for [`Never`](crate::RetryAfter::Never), unless holds that expire give back enough. An owner
     /// without a balance is refused so, but where the rule has an [`opening`](Self::opening)
-    /// amount. Rules that name the same balance take from the same.
+    /// amount. Rules that name the same balance take from the same: each must fit beside those
+    /// before it, of which those come last that refuse nobody, and an owner without one begins with
+    /// what the first of them states.
     ///
     /// In a status `used` is what was taken, `remaining` what is available, and the limit both
     /// together. Where another rule of its policy judges, or out of its times, it takes nothing. A

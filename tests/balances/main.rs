@@ -13,6 +13,5 @@ mod support;
 
 mod accounts;
 mod model;
-mod oracle;
 mod rules;
 mod threads;

@@ -6,13 +6,19 @@
 
 use std::time::Duration;
 
-use limitry::balances::{Credit, Debit, EntryKind, LEDGER_ENTRIES, LedgerQuery, NewBalance};
+use limitry::balances::{Credit, Debit, NewBalance};
 use limitry::reservations::ReservationId;
 use limitry::time::ManualClock;
-use limitry::{Engine, Event, Hold, Metric, Period, Quota, Reserved, RetryAfter};
+use limitry::{Amount, Engine, Event, Hold, Metric, Period, Quota, Reserved, RetryAfter};
 
-use crate::oracle::{Account, Nanos, Units, amount};
-use crate::support::{Dice, START, cases, date, engine, seed};
+use crate::support::oracle::Nanos;
+use crate::support::oracle::accounts::{Account, By, Units};
+use crate::support::{Dice, START, cases, date, engine, same_balance, seed};
+
+/// Units are millionths here.
+fn amount(units: Units) -> Amount {
+    Amount::from_millionths(units)
+}
 
 const MILLION: Units = 1_000_000;
 const OWNERS: [&str; 2] = ["ann", "bob"];
@@ -64,7 +70,7 @@ impl Model {
             engine.balances().create(&new).expect("a good balance");
             account.minimum = Units::from(minimum) * MILLION;
             if initial > 0 {
-                account.credit(START, check_tokens(initial), None, 0);
+                account.credit(START, check_tokens(initial), None, 0, By::Call);
             }
         }
         let (open, calls) = (Vec::new(), [0; 2]);
@@ -92,7 +98,7 @@ impl Model {
                 };
                 let balances = self.engine.balances();
                 balances.credit(OWNERS[owner], "credits", &credit).expect("a good credit");
-                self.accounts[owner].credit(self.now, units, expires, priority);
+                self.accounts[owner].credit(self.now, units, expires, priority, By::Call);
             }
             4 => {
                 let units = Units::from(dice.range(1, 20_000_000));
@@ -102,7 +108,7 @@ impl Model {
                 let fits = units <= self.accounts[owner].available();
                 assert_eq!(debited.expect("a good debit").is_posted(), fits);
                 if fits {
-                    self.accounts[owner].take(self.now, units, Vec::new());
+                    self.accounts[owner].take(self.now, units, Vec::new(), By::Call);
                 }
             }
             5..=7 => self.track(owner, dice),
@@ -142,7 +148,7 @@ impl Model {
         if lets_in {
             self.calls[owner] += u64::from(both);
             if all > 0 {
-                self.accounts[owner].take(self.now, all, Vec::new());
+                self.accounts[owner].take(self.now, all, Vec::new(), By::Event);
             }
             for status in decision.quotas().filter(|status| status.id != "qta_calls") {
                 let available = self.accounts[owner].available().max(0);
@@ -178,7 +184,7 @@ impl Model {
         self.calls[owner] += 1;
         let account = &mut self.accounts[owner];
         if units > 0 {
-            account.take(self.now, units, Vec::new());
+            account.take(self.now, units, Vec::new(), By::Event);
         } else if units < 0 {
             account.refund(self.now, -units);
         }
@@ -257,44 +263,8 @@ impl Model {
     }
 
     fn compare(&self) {
-        let balances = self.engine.balances();
         for (owner, account) in OWNERS.iter().zip(&self.accounts) {
-            let balance = balances.get(owner, "credits").expect("it is there");
-            assert_eq!(balance.current_balance, amount(account.current()), "{account:?}");
-            assert_eq!(balance.available_balance, amount(account.available()), "{account:?}");
-            assert_eq!(balance.held, amount(account.held()));
-            let ledger = LedgerQuery::new().limit(1_000);
-            let page = balances.ledger(owner, "credits", &ledger).expect("it is there");
-            let number = |id| {
-                let place = page.transactions.iter().position(|entry| entry.id == id);
-                place.map(|place| account.entries.len() - 1 - place)
-            };
-            assert_eq!(page.transactions.len(), account.entries.len().min(LEDGER_ENTRIES));
-            let due = account.entries.iter().enumerate().rev();
-            for (entry, (place, due)) in page.transactions.iter().zip(due) {
-                let adds = match entry.kind {
-                    EntryKind::Credit => entry.amount.millionths(),
-                    _ => -entry.amount.millionths(),
-                };
-                assert_eq!((adds, entry.created_at), (due.adds, date(due.at)), "{place}");
-                assert_eq!(entry.kind == EntryKind::Expiry, due.is_expiry);
-                let sum = account.entries.iter().take(place + 1).map(|entry| entry.adds).sum();
-                assert_eq!(entry.balance, amount(sum));
-                for (paid, (grant, units)) in entry.paid_by.iter().zip(&due.paid) {
-                    assert_eq!(paid.amount, amount(*units));
-                    assert!(number(paid.grant).is_none_or(|number| number == *grant));
-                }
-                assert_eq!(entry.paid_by.len(), due.paid.len());
-            }
-            let grants = balances.grants(owner, "credits").expect("it is there");
-            let free = grants.iter().filter(|grant| grant.remaining > 0);
-            let free: Vec<_> = free.map(|it| (it.remaining, it.priority)).collect();
-            let due: Vec<_> = account
-                .in_order()
-                .into_iter()
-                .map(|grant| (amount(grant.left), grant.priority))
-                .collect();
-            assert_eq!(free, due);
+            same_balance(&self.engine, ("credits", owner), account, 1).expect("it is the same");
         }
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! Method: worked cases.
 
+use std::time::Duration;
+
 use limitry::balances::{Credit, LedgerQuery, NewBalance};
 use limitry::events::EventQuery;
 use limitry::rules::{Enforcement, QuotaUpdate};
@@ -10,7 +12,7 @@ use limitry::{
     Engine, Event, Hold, Metric, Period, Quota, RateLimit, Reserved, RetryAfter, RuleSet, Window,
 };
 
-use crate::support::{engine, track};
+use crate::support::{START, date, engine, track};
 
 fn credits() -> Quota {
     Quota::balance("credits", Metric::TotalTokens).per("customer_id")
@@ -201,4 +203,85 @@ fn a_rule_is_plain_data_and_says_what_is_wrong_with_it() {
         let found = problems(quota);
         assert!(found.contains(due), "{found}");
     }
+}
+
+/// Found by the search of `decisions::model`: each rule judged by an opening amount of its own, and
+/// the account was opened with the first.
+#[test]
+fn rules_of_one_balance_open_it_with_one_amount() {
+    let rules = |second: Quota| {
+        let (engine, _) = engine(|it| {
+            let calls = Quota::balance("credits", Metric::TotalEvents).id("calls");
+            it.quota(calls.per("customer_id").opening(10)).quota(second)
+        });
+        engine
+    };
+    let engine = rules(credits().opening(20));
+    let checked = engine.check(&tokens("ann", 10)).expect("a good event");
+    assert!(!checked.is_allowed(), "one is taken of the ten");
+    assert!(checked.quotas().all(|status| status.remaining == 10));
+    assert!(track(&engine, &tokens("ann", 9)).is_allowed());
+    assert_eq!(current(&engine, "ann"), 0);
+    // One that states none pays from what another one opens, as a check says, too.
+    let engine = rules(credits().enforcement(Enforcement::Soft));
+    let checked = engine.check(&tokens("ann", 4)).expect("a good event");
+    let tracked = track(&engine, &tokens("ann", 4));
+    let shown = |it: &limitry::Decision| it.quotas().map(|it| it.remaining).collect::<Vec<_>>();
+    assert_eq!(shown(&checked), shown(&tracked));
+    assert_eq!(current(&engine, "ann"), 5);
+}
+
+/// A soft or shadow rule changes no answer.
+#[test]
+fn what_a_soft_rule_takes_in_the_same_step_refuses_nobody() {
+    for enforcement in [Enforcement::Soft, Enforcement::Shadow] {
+        let (engine, _) = engine(|it| {
+            let calls = Quota::balance("credits", Metric::TotalEvents).id("calls");
+            it.quota(calls.per("customer_id").enforcement(enforcement)).quota(credits())
+        });
+        engine.balances().create(&NewBalance::new("ann", "credits").initial(10)).expect("good");
+        assert!(!track(&engine, &tokens("ann", 11)).is_allowed());
+        assert!(track(&engine, &tokens("ann", 10)).is_allowed());
+        let due = if enforcement == Enforcement::Soft { -1 } else { 0 };
+        assert_eq!(current(&engine, "ann"), due, "one on trial takes what fits");
+    }
+}
+
+#[test]
+fn a_commit_beyond_a_hold_leaves_a_shadow_rule_what_it_held() {
+    let (engine, _) = engine(|it| it.quota(credits().enforcement(Enforcement::Shadow)));
+    engine.balances().create(&NewBalance::new("ann", "credits").initial(10)).expect("good");
+    let Ok(Reserved::Held(held)) = engine.reserve(&tokens("ann", 6), Hold::default()) else {
+        panic!("it refuses nobody")
+    };
+    assert!(held.commit(&tokens("ann", 12)).expect("it is open").is_overrun());
+    assert_eq!(current(&engine, "ann"), 4);
+}
+
+#[test]
+fn a_commit_that_opens_a_balance_is_an_overrun() {
+    let (engine, _) = engine(|it| it.quota(credits().opening(10)));
+    let Ok(Reserved::Held(held)) = engine.reserve(&tokens("ann", 0), Hold::default()) else {
+        panic!("it costs nothing")
+    };
+    assert!(held.commit(&tokens("ann", 4)).expect("it is open").is_overrun());
+    assert_eq!(current(&engine, "ann"), 6);
+}
+
+/// Found by the search of `decisions::model`: what a rule took that would judge no more by then was
+/// waited for as well.
+#[test]
+fn who_waits_for_a_rule_to_end_waits_for_what_is_asked_then() {
+    let (engine, clock) = engine(|it| {
+        let calls = Quota::balance("credits", Metric::TotalEvents).id("calls");
+        let end = date(START) + Duration::from_secs(1);
+        it.quota(credits().ends_at(end)).quota(calls.per("customer_id"))
+    });
+    engine.balances().create(&NewBalance::new("ann", "credits").initial(5)).expect("good");
+    let refused = track(&engine, &tokens("ann", 5));
+    let wait = Duration::from_secs(1);
+    assert_eq!(refused.retry_after(), Some(RetryAfter::After(wait)));
+    clock.advance(wait);
+    assert!(track(&engine, &tokens("ann", 5)).is_allowed());
+    assert_eq!(current(&engine, "ann"), 4);
 }

@@ -43,6 +43,7 @@ pub fn quota_period(kind: Kind) -> Period {
         Kind::FirstUse { length } if length % DAY == 0 => Period::Day,
         Kind::FirstUse { .. } => Period::Hour,
         Kind::Slots => Period::Concurrent,
+        Kind::Balance { .. } => Period::AllTime,
         rate => panic!("{rate:?} is no quota"),
     }
 }
@@ -144,10 +145,17 @@ fn on_missing(missing: &Missing) -> OnMissing {
 
 pub fn quota(rule: &Rule) -> Quota {
     let metric = metric(&rule.measure);
-    let mut quota = Quota::new(rule.name.as_str(), metric, rule.limit, quota_period(rule.kind))
-        .id(rule.id.as_str())
-        .enforcement(enforcement(rule.enforce))
-        .enabled(rule.enabled);
+    let quota = match rule.kind {
+        Kind::Balance { name, opening } => {
+            let mut quota = Quota::balance(name, metric);
+            quota.name = rule.name.clone();
+            quota.opening = opening.map(Amount::from);
+            quota
+        }
+        kind => Quota::new(rule.name.as_str(), metric, rule.limit, quota_period(kind)),
+    };
+    let mut quota =
+        quota.id(rule.id.as_str()).enforcement(enforcement(rule.enforce)).enabled(rule.enabled);
     for (key, asked) in &rule.filter {
         quota = quota.filter(key.as_str(), condition(asked));
     }
@@ -216,9 +224,9 @@ fn milli(amount: Amount) -> i128 {
     amount.millionths().div_euclid(1_000)
 }
 
-/// A limit of these tests, which is whole.
-fn whole(limit: Option<Amount>) -> u64 {
-    u64::try_from(limit.expect("a limit")).expect("a whole one")
+/// A limit of these tests, in thousandths.
+fn limit(limit: Option<Amount>) -> i128 {
+    milli(limit.expect("a limit"))
 }
 
 fn verdict(decision: &Decision) -> Verdict {
@@ -236,7 +244,7 @@ fn rate_figure(status: &RateLimitStatus<'_>) -> Figure {
     Figure {
         id: status.id.to_string(),
         name: status.name.to_string(),
-        limit: whole(status.limit),
+        limit: limit(status.limit),
         used: None,
         held: milli(status.held),
         adjusted: 0,
@@ -250,7 +258,7 @@ fn quota_figure(status: &QuotaStatus<'_>) -> Figure {
     Figure {
         id: status.id.to_string(),
         name: status.name.to_string(),
-        limit: whole(status.limit),
+        limit: limit(status.limit),
         used: Some(milli(status.used)),
         held: milli(status.held),
         adjusted: milli(status.adjusted),
@@ -420,7 +428,11 @@ pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError>
         if old.limit != new.limit {
             update = update.limit(new.limit);
         }
-        if old.kind != new.kind {
+        if let Kind::Balance { opening, .. } = new.kind {
+            if old.kind != new.kind {
+                update = update.opening(opening.map(Amount::from));
+            }
+        } else if old.kind != new.kind {
             let (zone, anchor, every) = cut(new.kind);
             update = update.period(quota_period(new.kind)).time_zone(zone);
             update = update.anchor(anchor).every(every);

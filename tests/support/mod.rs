@@ -15,6 +15,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 mod bridge;
+mod credits;
 pub mod files;
 pub mod fold;
 #[cfg(feature = "durable")]
@@ -28,6 +29,8 @@ pub mod usage;
 
 #[allow(unused_imports, reason = "each area uses a part of it")]
 pub use self::bridge::*;
+#[allow(unused_imports, reason = "each area uses a part of it")]
+pub use self::credits::same_balance;
 #[cfg(feature = "tracing")]
 use std::sync::OnceLock;
 use std::time::Duration;

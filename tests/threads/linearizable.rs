@@ -424,7 +424,7 @@ fn tracked(limit: u64, used: u64, allowed: bool, id: &str) -> (Request, Response
     let quota = Figure {
         id: "q".into(),
         name: "rule q".into(),
-        limit,
+        limit: i128::from(limit) * 1_000,
         used: Some(i128::from(used) * 1_000),
         held: 0,
         adjusted: 0,
@@ -491,11 +491,11 @@ fn the_checker_rejects_a_decision_by_two_rule_sets() {
     // One figure from before the change and one from after it.
     seen.quotas.push(Figure {
         id: "p".into(),
-        limit: 9,
+        limit: 9_000,
         remaining: 8_000,
         ..seen.quotas[0].clone()
     });
-    seen.quotas[0] = Figure { limit: 9, remaining: 8_000, ..seen.quotas[0].clone() };
+    seen.quotas[0] = Figure { limit: 9_000, remaining: 8_000, ..seen.quotas[0].clone() };
     let torn = at(0, 1, 8, (ask, Response::Decision(Ok(seen))));
     let raise = |rule: &Rule| {
         let rules = (rule.clone(), Rule { limit: 9, ..rule.clone() });

@@ -104,15 +104,10 @@ impl Algorithm for Balance {
         cost.counts && cost.units > 0
     }
 
-    /// What the account says of the time to come: it falls as grants expire, and rises as holds do.
+    /// As far as the state tells. What the account says of the time to come, beside what other
+    /// rules take of it, is asked by who knows these.
     fn passes_at(&self, state: &BalanceState, refusal: &Refusal<'_>) -> Option<Moment> {
-        let from = refusal.from;
-        let Some(last) = refusal.ahead.fits.iter().rposition(|(at, _)| *at <= from) else {
-            return self.fits(state, refusal.cost, refusal.at).then_some(from);
-        };
-        let mut later = refusal.ahead.fits.iter().skip(last);
-        let (at, _) = later.find(|(_, fits)| *fits)?;
-        Some(from.max(*at))
+        self.fits(state, refusal.cost, refusal.at).then_some(refusal.from)
     }
 
     fn give_back(&self, _state: &mut BalanceState, _back: &GivenBack, _at: &At) {}

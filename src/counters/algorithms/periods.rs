@@ -103,8 +103,33 @@ pub(crate) struct UseAhead {
     pub(in crate::counters) steps: Box<[Step]>,
     /// What is held, where something is.
     pub(in crate::counters) holds: Option<Box<HeldAhead>>,
-    /// Of a balance: whether the cost fits, from an instant on to the next.
-    pub(in crate::counters) fits: Box<[(Moment, bool)]>,
+    /// Of a rule that goes by a balance: what that has.
+    pub(crate) funds: Option<Box<FundsAhead>>,
+}
+
+/// What can be spent of the account of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FundsAhead {
+    /// What tells it from the other accounts of the decision.
+    pub(crate) account: u32,
+    /// How much, from an instant on to the next; nothing where there is no account.
+    pub(in crate::counters) available: Box<[(Moment, Units)]>,
+    /// What the rule would open it with.
+    pub(crate) opening: Option<Units>,
+}
+
+impl FundsAhead {
+    /// Whether the account is there.
+    pub(crate) fn is_there(&self) -> bool {
+        !self.available.is_empty()
+    }
+
+    /// The first moment from one on at which so much can be spent.
+    pub(crate) fn covers_at(&self, units: Units, from: Moment) -> Option<Moment> {
+        let before = self.available.iter().rposition(|(at, _)| *at <= from);
+        let mut later = self.available.iter().skip(before.unwrap_or(0));
+        later.find(|(_, available)| units <= *available).map(|(at, _)| from.max(*at))
+    }
 }
 
 impl UseAhead {
@@ -129,7 +154,7 @@ impl UseAhead {
         self.spans.is_empty()
             && self.steps.is_empty()
             && self.holds.is_none()
-            && self.fits.is_empty()
+            && self.funds.is_none()
     }
 }
 

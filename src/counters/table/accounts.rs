@@ -3,7 +3,8 @@
 //! An account lies in the shard of its name and its owner, so that every rule that goes by it, and
 //! every call about it, locks the same shard. A rule that goes by a balance has the account's
 //! address for a row, and no counter in it: judging is asking the account, less what the rules
-//! before it are about to take, and writing is one change of it for all of them. Both are done
+//! before it are about to take, and writing is one change of it for all of them. Rules that refuse
+//! nobody are asked after all that may, so that these answer as without them. Both are done
 //! under the locks of the whole decision, so that credits are taken all or nothing with the limits.
 //!
 //! What has ended by the instant of a script, grants and holds, is ended first, whoever comes.
@@ -23,8 +24,8 @@ use super::shard::Shard;
 use super::shard::accounts::AccountKey;
 use crate::balances::{Account, Available, Change, Instant, Terms};
 use crate::base::codec::{Codec, Malformed, Reader, put_text};
-use crate::counters::algorithms::periods::UseAhead;
-use crate::counters::algorithms::{Balance, BalanceState, Reading};
+use crate::counters::algorithms::periods::{FundsAhead, UseAhead};
+use crate::counters::algorithms::{BalanceState, Reading};
 use crate::counters::counter::Counter;
 use crate::counters::time::{At, Moment};
 use crate::rules::{Cost, Enforcement, Units};
@@ -36,6 +37,9 @@ const UNIT: &str = "credits";
 
 /// What a decision takes of accounts, by their rows: each rule sees those before it.
 pub(super) type Pending = SmallVec<[(u32, Units); 2]>;
+
+/// With what accounts would be opened that are not there, by their rows.
+pub(super) type Openings = SmallVec<[(u32, Units); 2]>;
 
 /// The accounts that a decision changes: their rows, and the numbers of their next entries before.
 type Taken = SmallVec<[(u32, u64); 2]>;
@@ -245,46 +249,80 @@ impl Script<'_, '_> {
         }
     }
 
+    /// With what the accounts that are not there would be opened: with what the first rule that
+    /// judges by it states.
+    pub(super) fn openings(&self, charges: &[Charge], locked: &dyn Locked) -> Openings {
+        let mut openings = Openings::new();
+        for charge in charges.iter().filter(|charge| charge.judges()) {
+            let opening = self.counter(charge).and_then(|it| it.policy.balance()?.opening());
+            let Some(units) = opening else { continue };
+            let row = locked.account_row(charge.row);
+            let is_known = openings.iter().any(|(of, _)| *of == row);
+            if !is_known && locked.account(row).is_none() && self.table.has_room_for_account() {
+                openings.push((row, units));
+            }
+        }
+        openings
+    }
+
     /// What an account says, or would say if it were opened.
-    fn said(&self, balance: &Balance, row: u32, locked: &dyn Locked) -> Option<Available> {
+    fn said(row: u32, locked: &dyn Locked, openings: &Openings) -> Option<Available> {
         if let Some(account) = locked.account(row) {
             return Some(account.available());
         }
-        let opening = balance.opening().filter(|_| self.table.has_room_for_account());
-        opening.map(|units| Available { units, used: 0, held: 0 })
+        let opening = openings.iter().find(|(of, _)| *of == row);
+        opening.map(|(_, units)| Available::opened(*units))
     }
 
-    /// Judges by an account, less what the decision takes of it for rules before.
-    pub(super) fn judge_balance(
-        &self,
-        charge: &mut Charge,
-        (counter, balance): (&Counter, &Balance),
-        locked: &dyn Locked,
-        pending: &mut Pending,
-    ) {
-        let row = locked.account_row(charge.row);
-        let said = self.said(balance, row, locked);
-        let (cost, before) = (charge.cost(), pending_of(pending, row));
-        let costs = cost.counts && cost.units > 0;
-        charge.fits =
-            !costs || said.is_some_and(|it| before.saturating_add(cost.units) <= it.units);
-        (charge.source, charge.cell) = (UseSource::Cell, None);
-        charge.reading = reading(said);
-        if takes(charge, counter) {
-            add(pending, row, cost.units);
+    /// Judges by accounts, each charge less what the decision takes of its account for those
+    /// before; those come last that refuse nobody. Returns whether none refuses.
+    pub(super) fn judge_balances(&self, charges: &mut [Charge], locked: &dyn Locked) -> bool {
+        let openings = self.openings(charges, locked);
+        let (mut pending, mut passes) = (Pending::new(), true);
+        for is_hard in [true, false] {
+            for charge in charges.iter_mut() {
+                let Some(counter) = self.counter(charge) else { continue };
+                let Some(balance) = counter.policy.balance() else { continue };
+                if (counter.enforcement == Enforcement::Hard) != is_hard {
+                    continue;
+                }
+                let row = locked.account_row(charge.row);
+                // An owner without an account is refused by a rule that states no amount.
+                let is_there = locked.account(row).is_some() || balance.opening().is_some();
+                let said = Self::said(row, locked, &openings).filter(|_| is_there);
+                // One that may judge later would open it itself then.
+                let own = balance.opening().filter(|_| !charge.judges());
+                let said = said.or_else(|| own.map(Available::opened));
+                let (cost, before) = (charge.cost(), pending_of(&pending, row));
+                let costs = cost.counts && cost.units > 0;
+                let all = before.saturating_add(cost.units);
+                charge.fits = !costs || said.is_some_and(|said| all <= said.units);
+                (charge.source, charge.cell) = (UseSource::Cell, None);
+                charge.reading = reading(said);
+                if takes(charge, counter) {
+                    add(&mut pending, row, cost.units);
+                }
+                passes &= charge.fits || !is_hard || !charge.judges();
+            }
         }
+        passes
     }
 
     /// Moves the readings of balances to what they would be after the event.
     pub(super) fn show_balances(&self, charges: &mut [Charge], locked: &dyn Locked) {
-        let taken = self.taken(charges, locked, Charge::cost);
+        let (taken, openings) =
+            (self.taken(charges, locked, Charge::cost), self.openings(charges, locked));
         for charge in charges {
-            let Some(balance) = self.counter(charge).and_then(|it| it.policy.balance()) else {
+            if self.counter(charge).is_none_or(|it| it.policy.balance().is_none()) {
                 continue;
-            };
+            }
             let row = locked.account_row(charge.row);
-            if let Some(said) = self.said(balance, row, locked) {
-                let units = pending_of(&taken, row);
+            let units = pending_of(&taken, row);
+            // One that would not be opened stays as it was judged.
+            if units == 0 && locked.account(row).is_none() {
+                continue;
+            }
+            if let Some(said) = Self::said(row, locked, &openings) {
                 let used = said.used.saturating_add(units);
                 let units = said.units.saturating_sub(units);
                 charge.reading = reading(Some(Available { units, used, ..said }));
@@ -303,9 +341,13 @@ impl Script<'_, '_> {
         for charge in charges {
             let Some(counter) = self.counter(charge) else { continue };
             let cost = cost(charge);
-            if counter.policy.balance().is_some() && cost.counts && lets_in(charge, counter) {
-                add(&mut taken, locked.account_row(charge.row), cost.units);
+            if counter.policy.balance().is_none() || !cost.counts || !charge.judges() {
+                continue;
             }
+            // Of a commit beyond its hold a rule in shadow takes what was held.
+            let beyond = if lets_in(charge, counter) { 0 } else { charge.cost().units };
+            let units = cost.units.saturating_sub(beyond);
+            add(&mut taken, locked.account_row(charge.row), units);
         }
         taken
     }
@@ -315,19 +357,19 @@ impl Script<'_, '_> {
         settling: &mut Settling<'_>,
         charge: &mut Charge,
         locked: &Rows<'_, '_>,
-        used: &mut Pending,
+        (openings, used): (&Openings, &mut Pending),
     ) {
         let full = settling.costs.iter().find(|(rule, _)| *rule == charge.rule);
         let Some((_, full)) = full.copied() else { return };
         let row = locked.account_row(charge.row);
         let key = (settling.until.0, settling.id);
-        let account = locked.account(row);
-        let held = account.and_then(|account| account.held_by(key)).unwrap_or(0);
+        let said = Self::said(row, locked, openings);
+        let held = locked.account(row).and_then(|account| account.held_by(key)).unwrap_or(0);
         let left = held.saturating_sub(pending_of(used, row)).max(0);
         if full.units > 0 {
             let units = full.units.saturating_sub(left).max(0);
             settling.is_overrun |=
-                units > 0 && charge.judges() && account.is_some() && !settling.has_expired;
+                units > 0 && charge.judges() && said.is_some() && !settling.has_expired;
             charge.costs(Cost { units, counts: units > 0 });
             add(used, row, full.units);
         }
@@ -452,35 +494,35 @@ impl Script<'_, '_> {
         }
     }
 
-    /// Says how much is held of accounts, and of a refused event when what is asked of them fits.
+    /// Says how much is held of accounts, and of a refused event what can be spent of them when.
     pub(super) fn say_accounts(&self, verdict: &mut Verdict, locked: &Rows<'_, '_>) {
         let Verdict { allowed, charges, ahead, held: said, .. } = verdict;
         let later = self.request.counters.roles().is_some();
-        let (mut pending, now) = (Pending::new(), self.instant());
+        let now = self.instant();
         for charge in charges.iter().filter(|charge| later || charge.judges()) {
             let Some(counter) = self.counter(charge) else { continue };
-            if counter.policy.balance().is_none() {
-                continue;
-            }
-            let row = locked.account_row(charge.row);
-            let account = locked.account(row);
-            let held = account.map_or(0, |account| account.available().held);
+            let Some(balance) = counter.policy.balance() else { continue };
+            let account = locked.account_row(charge.row);
+            let known = locked.account(account);
+            let held = known.map_or(0, |account| account.available().held);
             if held > 0 {
                 said.push((charge.rule, held));
             }
             if *allowed {
                 continue;
             }
-            let units = pending_of(&pending, row).saturating_add(charge.cost().units);
-            let fits = match account {
-                Some(account) => account.fits_ahead(units, now),
-                None => vec![(now.line, charge.fits)],
-            };
-            let fits = fits.into_iter().map(|(line, fits)| (Moment(line), fits)).collect();
-            ahead.push((charge.rule, UseAhead { fits, ..UseAhead::default() }));
-            if takes(charge, counter) {
-                add(&mut pending, row, charge.cost().units);
-            }
+            // What all take of it together, or give back, bounds what any of them asks.
+            let of_account = charges.iter().filter(|it| locked.account_row(it.row) == account);
+            let bounds = of_account.fold((0, 0), |(least, most): (Units, Units), charge| {
+                let units = charge.cost().units;
+                (least.saturating_add(units.min(0)), most.saturating_add(units.max(0)))
+            });
+            let available = known.map(|known| known.available_ahead(bounds, now));
+            let available = available.into_iter().flatten().map(|(at, it)| (Moment(at), it));
+            let (available, opening) = (available.collect(), balance.opening());
+            let opening = opening.filter(|_| self.table.has_room_for_account());
+            let funds = Some(Box::new(FundsAhead { account, available, opening }));
+            ahead.push((charge.rule, UseAhead { funds, ..UseAhead::default() }));
         }
     }
 }

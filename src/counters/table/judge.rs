@@ -3,7 +3,6 @@
 use smallvec::SmallVec;
 
 use super::Table;
-use super::accounts::Pending;
 use super::charge::{Charge, Counts, UseSource};
 use super::correct::Taken;
 use super::locked::{Lineages, Locked, NOWHERE};
@@ -115,17 +114,15 @@ impl<'s> Script<'s, '_> {
         let mut judgement = Judgement { passes: true, grows: false };
         // The row at hand, and where the next rule's cell lies if it lies in the rules' order.
         let (mut at, mut row, mut hint) = (0, locked.row(0), 0);
-        let mut pending = Pending::new();
-        for charge in charges {
+        let mut has_balances = false;
+        for charge in charges.iter_mut() {
             let Some(counter) = self.counter(charge) else { continue };
             if counter.is_marking() {
                 // It was looked at before: what others cost hangs on it.
                 continue;
             }
-            if let Some(balance) = counter.policy.balance() {
-                self.judge_balance(charge, (counter, balance), locked, &mut pending);
-                let passes = charge.fits || counter.enforcement != Enforcement::Hard;
-                judgement.passes &= passes || !charge.judges();
+            if counter.policy.balance().is_some() {
+                has_balances = true;
                 continue;
             }
             if charge.row != at {
@@ -145,6 +142,9 @@ impl<'s> Script<'s, '_> {
             }
             let passes = charge.fits || counter.enforcement != Enforcement::Hard;
             judgement.passes &= passes || !charge.judges();
+        }
+        if has_balances {
+            judgement.passes &= self.judge_balances(charges, locked);
         }
         if needs_shared_row { Err(NeedsSharedRow) } else { Ok(judgement) }
     }

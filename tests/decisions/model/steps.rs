@@ -1,5 +1,6 @@
 //! What is drawn: worlds of rules, and steps that run in them.
 
+use super::credits::{self, Pay, pay};
 use super::operators::{Operate, operate};
 use crate::support::START;
 use crate::support::oracle::{
@@ -68,6 +69,8 @@ pub(super) enum Step {
     Sync(Option<(usize, Option<Edit>)>),
     /// What operators do, beside changing rules.
     Operate(Operate),
+    /// What is done to a balance.
+    Pay(Pay),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +135,7 @@ pub(super) enum Edit {
     Enabled(bool),
     Priority(i32),
     Times(Times),
+    Opening(Option<u64>),
     Name,
     Nothing,
 }
@@ -144,6 +148,11 @@ impl Edit {
             // A rule that blocks has no bucket.
             (Self::Limit(0), Kind::Bucket { burst: Some(_), .. }) => return None,
             (Self::Burst(_), _) if rule.limit == 0 => return None,
+            // What a balance has is the limit.
+            (Self::Limit(_), Kind::Balance { .. }) => return None,
+            (Self::Opening(opening), Kind::Balance { name, .. }) => {
+                new.kind = Kind::Balance { name, opening: *opening };
+            }
             (Self::Limit(limit), _) => new.limit = *limit,
             (Self::Enforce(enforce), _) => new.enforce = *enforce,
             (Self::Enabled(enabled), _) => new.enabled = *enabled,
@@ -166,7 +175,8 @@ impl Edit {
                     Kind::Rolling { .. }
                     | Kind::Calendar(_)
                     | Kind::FirstUse { .. }
-                    | Kind::Slots => return None,
+                    | Kind::Slots
+                    | Kind::Balance { .. } => return None,
                 };
             }
             (Self::Algorithm(to), kind) => {
@@ -185,7 +195,7 @@ impl Edit {
             (Self::Span(to), Kind::Rolling { .. } | Kind::Calendar(_) | Kind::FirstUse { .. }) => {
                 new.kind = *to
             }
-            (Self::Span(_) | Self::Burst(_), _) => return None,
+            (Self::Span(_) | Self::Burst(_) | Self::Opening(_), _) => return None,
         }
         Some(new)
     }
@@ -293,8 +303,12 @@ pub(super) fn times() -> impl Strategy<Value = Times> {
 }
 
 pub(crate) fn rule() -> impl Strategy<Value = Rule> {
+    rule_of(prop_oneof![4 => rate_kind(), 4 => quota_kind(), 1 => Just(Kind::Slots)])
+}
+
+/// A rule of some kind.
+pub(super) fn rule_of(kind: impl Strategy<Value = Kind>) -> impl Strategy<Value = Rule> {
     let limit = prop_oneof![9 => 1_u64..6, 6 => 5_u64..30, 3 => 50_u64..200, 1 => Just(0)];
-    let kind = prop_oneof![4 => rate_kind(), 4 => quota_kind(), 1 => Just(Kind::Slots)];
     let priority = select(vec![0, 0, 0, 0, -1, 1]);
     let policy = proptest::option::weighted(0.35, (select(vec!["one", "two"]), priority));
     let missing = prop_oneof![
@@ -404,6 +418,7 @@ pub(super) fn edit() -> impl Strategy<Value = Edit> {
         1 => any::<bool>().prop_map(Edit::Enabled),
         1 => (-1..=1).prop_map(Edit::Priority),
         1 => times().prop_map(Edit::Times),
+        1 => credits::opening().prop_map(Edit::Opening),
         1 => Just(Edit::Name),
         1 => Just(Edit::Nothing),
     ]
@@ -460,7 +475,20 @@ fn held_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-pub(super) fn step() -> impl Strategy<Value = Step> {
+/// A world: its rules, and the steps that run in it. Some have balances.
+pub(super) fn world() -> impl Strategy<Value = (Vec<Rule>, Vec<Step>)> {
+    let rules = prop_oneof![1 => rule().boxed(), 1 => credits::rule().boxed()].boxed();
+    let made = vec(credits::create().prop_map(Step::Pay), 0..4);
+    let steps = prop_oneof![5 => step(rules.clone()), 1 => pay().prop_map(Step::Pay)];
+    let of_balances = (vec(rules, 1..6), made, vec(steps, 1..50));
+    prop_oneof![
+        5 => (vec(rule(), 1..6), vec(step(rule()), 1..60)),
+        1 => of_balances.prop_map(|(rules, made, steps)| (rules, [made, steps].concat())),
+    ]
+}
+
+/// A step; the rules that are added are such.
+fn step(rule: impl Strategy<Value = Rule> + 'static) -> impl Strategy<Value = Step> {
     let length = || {
         prop_oneof![
             3 => 1_i128..20 * SECOND,
@@ -488,7 +516,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => (span(), -1_i64..=1).prop_map(|(span, beside)| Step::ToEnd(span, beside)),
         1 => (any::<usize>(), any::<bool>(), -1_i64..=1)
             .prop_map(|(which, end, beside)| Step::ToTime(which, end, beside)),
-        1 => rule().prop_map(Step::Add),
+        1 => rule.prop_map(Step::Add),
         2 => (any::<usize>(), edit()).prop_map(|(which, edit)| Step::Change(which, edit)),
         1 => any::<usize>().prop_map(Step::Remove),
         1 => any::<u8>().prop_map(Step::Restart),

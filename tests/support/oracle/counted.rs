@@ -215,6 +215,7 @@ impl CountedRule {
                 }
                 Kind::Slots => (true, true),
                 Kind::Bucket { .. } => unreachable!("its history is replayed"),
+                Kind::Balance { .. } => unreachable!("its account is asked"),
             };
             least += if sure { lo } else { 0 };
             most += if maybe { hi } else { 0 };
@@ -426,7 +427,7 @@ impl CountedRule {
                 }
                 Kind::Calendar(span) => self.period(key, span, instant).1,
                 Kind::FirstUse { length } => Some(self.first_start(key, instant, instant) + length),
-                Kind::Slots => None,
+                Kind::Slots | Kind::Balance { .. } => None,
             };
             let expires = self.expiries(key, instant).min();
             instant = next.into_iter().chain(expires).min()?;
@@ -518,7 +519,7 @@ impl CountedRule {
                 None => vec![None],
             },
             Kind::FirstUse { length } => one(self.first_start(key, now, stamp) + length),
-            Kind::Slots => vec![None],
+            Kind::Slots | Kind::Balance { .. } => vec![None],
             Kind::Sliding { window } | Kind::Rolling { window } => {
                 let unused = match self.rule.kind {
                     Kind::Sliding { .. } => Some(Range::new(seconds(now), seconds(now))),

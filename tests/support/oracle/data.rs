@@ -76,6 +76,12 @@ pub enum Kind {
     },
     /// As many open reservations at once.
     Slots,
+    /// Takes from the balance of a name whose owner is the key; an owner who has none begins with
+    /// an amount, if one is stated.
+    Balance {
+        name: &'static str,
+        opening: Option<u64>,
+    },
 }
 
 impl Kind {
@@ -87,6 +93,7 @@ impl Kind {
     pub(super) fn family(self) -> Self {
         match self {
             Self::Bucket { window, .. } => Self::Bucket { window, burst: None },
+            Self::Balance { name, .. } => Self::Balance { name, opening: None },
             other => other,
         }
     }
@@ -487,7 +494,7 @@ pub enum Wait {
 pub struct Figure {
     pub id: String,
     pub name: String,
-    pub limit: u64,
+    pub limit: Milli,
     /// Quotas only.
     pub used: Option<Milli>,
     pub held: Milli,

@@ -115,12 +115,16 @@ impl Oracle {
     /// Whether every hard rule lets the event pass now, by the most use that is possible.
     fn fits_for_sure(&self, plain: &PlainEvent) -> bool {
         let stamp = plain.stamp.unwrap_or(self.now);
-        self.live(plain).into_iter().all(|at| {
-            let counted = &self.rules[at];
-            let (key, amount) = (self.key(at, plain), plain.amount(&counted.rule.measure));
-            counted.rule.enforce != Enforce::Hard
-                || counted.fits(&key, self.now, stamp, amount, false)
-        })
+        let live = self.live(plain);
+        let act = Act { verb: Verb::Reserve, plain, hold: None, until: 0 };
+        self.are_covered(&act, &live, self.now)
+            && live.into_iter().all(|at| {
+                let counted = &self.rules[at];
+                let (key, amount) = (self.key(at, plain), plain.amount(&counted.rule.measure));
+                counted.rule.enforce != Enforce::Hard
+                    || self.is_of_balance(at)
+                    || counted.fits(&key, self.now, stamp, amount, false)
+            })
     }
 
     /// Judges the answer to `reserve` and follows it.
@@ -247,6 +251,7 @@ impl Oracle {
             return Err(format!("extended to {answer:?}, not {later}"));
         }
         self.reservations[hold].until = later;
+        self.extend_in_accounts(hold, later);
         let logs = self.rules.iter_mut().flat_map(|counted| counted.logs.values_mut());
         for entry in logs.flatten() {
             if let Entry::Hold { hold: of, until, .. } = entry
@@ -305,9 +310,12 @@ impl Oracle {
         let is_beyond = |at: &usize| {
             let (counted, key) = (&self.rules[*at], self.key(*at, plain));
             // What is dated before the period is in none.
-            self.amount(&act, *at) > 0 && !counted.is_before_period(&key, now, known.stamp)
+            !self.is_of_balance(*at)
+                && self.amount(&act, *at) > 0
+                && !counted.is_before_period(&key, now, known.stamp)
         };
-        let overrun = is_open && self.live(plain).iter().any(is_beyond);
+        let live = self.live(plain);
+        let overrun = is_open && (live.iter().any(is_beyond) || self.overruns(&act, &live));
         if let Some((seen, Some(after))) = self.judge(&act, true, &decided)? {
             if answer.as_ref().is_ok_and(|(_, said)| *said != overrun) {
                 return Err(format!("an overrun is {overrun}: {answer:?}"));
@@ -365,6 +373,7 @@ impl Oracle {
                 let act = Act { verb: Verb::Commit, plain, hold: Some(hold), until: now };
                 let before = self.clone();
                 self.end_hold(&before, &act, &[], &[]);
+                self.pay(&act, &[]);
                 self.reservations[hold].end = Some(Ended::Released);
             }
         }
@@ -395,7 +404,7 @@ impl Oracle {
 }
 
 /// An error is due.
-fn at_fault<T: std::fmt::Debug>(
+pub(super) fn at_fault<T: std::fmt::Debug>(
     answer: &Result<T, Fault>,
     due: Fault,
     why: &str,

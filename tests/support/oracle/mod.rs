@@ -10,19 +10,25 @@
 //! contract allows, and the engine's answer has to lie inside. Everywhere else both ends are equal
 //! and the comparison is exact.
 
+pub mod accounts;
 mod calendars;
 mod counted;
+mod credits;
 mod data;
 mod first_use;
 mod holds;
 mod operated;
 pub mod values;
 
+use self::accounts::Account;
 pub use self::calendars::OwnCalendar;
 pub use self::counted::period;
 use self::counted::*;
+use self::credits::KeyedPost;
+pub use self::credits::{AccountKey, PlainPost, PlainPosted};
 pub use self::data::*;
 pub use self::holds::Reservation;
+use self::holds::at_fault;
 use self::operated::Adjusted;
 pub use self::operated::{AdjustAnswer, PlainAdjust, PlainAdjusted};
 use std::collections::BTreeMap;
@@ -97,6 +103,9 @@ pub struct Oracle {
     adjustments: u64,
     /// Those with an idempotency key.
     once: BTreeMap<String, (PlainAdjust, PlainAdjusted)>,
+    accounts: BTreeMap<AccountKey, Account>,
+    /// The credits and debits with an idempotency key, by the balance and the key.
+    posts: BTreeMap<(AccountKey, String), KeyedPost>,
 }
 
 impl Oracle {
@@ -116,6 +125,8 @@ impl Oracle {
             calendars: BTreeMap::new(),
             adjustments: 0,
             once: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            posts: BTreeMap::new(),
         }
     }
 
@@ -168,6 +179,7 @@ impl Oracle {
         self.now = self.now.max(self.clock + self.back);
         let now = self.now;
         self.rules.iter_mut().for_each(|counted| counted.expire(now));
+        self.accounts.values_mut().for_each(|account| account.pass(now));
         self.now
     }
 
@@ -249,6 +261,13 @@ impl Oracle {
             let counted = &self.rules[at];
             let figure = find(&stood.rates, &stood.quotas, &counted.rule.id)?;
             self.compare(at, plain, figure)?;
+            if self.is_of_balance(at) {
+                if figure.exceeded != (self.left_in_balance(at, plain) <= 0) {
+                    return Err(format!("standing: {figure:?}"));
+                }
+                full |= figure.exceeded && counted.rule.enforce == Enforce::Hard;
+                continue;
+            }
             let left = counted.left(&self.key(at, plain), now, plain.stamp.unwrap_or(now));
             // A bucket's fraction of what is counted in wholes is no room for one; of what has
             // fractions it may be less than this model can say.
@@ -275,12 +294,16 @@ impl Oracle {
     pub fn could_pass(&mut self, plain: &PlainEvent) -> bool {
         let now = self.read_clock();
         let stamp = plain.stamp.unwrap_or(now);
-        self.live(plain).into_iter().all(|at| {
+        let live = self.live(plain);
+        let act = Act { verb: Verb::Track, plain, hold: None, until: 0 };
+        let counters_fit = live.iter().all(|&at| {
             let counted = &self.rules[at];
             let amount = plain.amount(&counted.rule.measure);
             counted.rule.enforce != Enforce::Hard
+                || self.is_of_balance(at)
                 || counted.fits(&self.key(at, plain), now, stamp, amount, true)
-        })
+        });
+        counters_fit && self.are_covered(&act, &live, now)
     }
 
     fn decide(
@@ -334,6 +357,7 @@ impl Oracle {
         let mut after = self.clone();
         if allowed {
             after.count(act, &counted, seen)?;
+            after.pay(act, &live);
             let overridden = self.overridden(act.plain);
             let skipped = self.skipped(act, &overridden);
             after.count_overridden(act, overridden.iter().filter(|at| !skipped.contains(at)));
@@ -426,9 +450,17 @@ impl Oracle {
     ) -> Result<bool, String> {
         let stamp = act.plain.stamp.unwrap_or(self.now);
         let mut refused = false;
+        let bills = self.bills(act, live, self.now);
         for &at in live {
             let counted = &self.rules[at];
             let figure = find(&seen.rates, &seen.quotas, &counted.rule.id)?;
+            if let Some(bill) = bills.iter().find(|bill| bill.at == at) {
+                if figure.exceeded == bill.fits {
+                    return Err(format!("{bill:?} is not {figure:?}"));
+                }
+                refused |= figure.exceeded && counted.rule.enforce == Enforce::Hard;
+                continue;
+            }
             let (amount, key) = (self.amount(act, at), self.key(at, act.plain));
             let may = counted.fits(&key, self.now, stamp, amount, true);
             let must = counted.fits(&key, self.now, stamp, amount, false);
@@ -448,7 +480,7 @@ impl Oracle {
         for &at in live {
             let rule = &self.rules[at].rule;
             let figure = find(&seen.rates, &seen.quotas, &rule.id)?;
-            if rule.enforce == Enforce::Shadow && figure.exceeded {
+            if self.is_of_balance(at) || rule.enforce == Enforce::Shadow && figure.exceeded {
                 continue;
             }
             let amount = self.amount(act, at);
@@ -484,7 +516,8 @@ impl Oracle {
             let counted = &self.rules[at];
             let (rule, key) = (&counted.rule, self.key(at, act.plain));
             let late = |span| self.too_late(at, act.plain, span, stamp);
-            if matches!(rule.kind, Kind::Calendar(span) if late(span)) {
+            // Credits are taken by who judges alone.
+            if self.is_of_balance(at) || matches!(rule.kind, Kind::Calendar(span) if late(span)) {
                 continue;
             }
             let amount = self.amount(act, at);
@@ -505,6 +538,9 @@ impl Oracle {
 
     /// Compares a rule's figures with the state of this model.
     fn compare(&self, at: usize, plain: &PlainEvent, figure: &Figure) -> Result<(), String> {
+        if self.is_of_balance(at) {
+            return self.compare_balance(at, plain, figure);
+        }
         let counted = &self.rules[at];
         let rule = &counted.rule;
         let stamp = plain.stamp.unwrap_or(self.now);
@@ -512,7 +548,7 @@ impl Oracle {
         let complain = |what: &str, range: String| {
             Err(format!("{} {what} should be {range}: {figure:?}", rule.id))
         };
-        if figure.limit != rule.limit || figure.name != rule.name {
+        if figure.limit != rule.limit_milli() || figure.name != rule.name {
             return complain("limit and name", format!("{} {}", rule.limit, rule.name));
         }
         let left = counted.left(&key, self.now, stamp);
@@ -607,7 +643,7 @@ impl Oracle {
             let mut next = instant;
             for &at in live {
                 let counted = &self.rules[at];
-                if counted.rule.enforce == Enforce::Hard {
+                if counted.rule.enforce == Enforce::Hard && !self.is_of_balance(at) {
                     let (amount, key) = (self.amount(act, at), self.key(at, plain));
                     next = match (counted.rule.kind, plain.stamp) {
                         // Once it is older than the window it adds nothing.
@@ -636,6 +672,10 @@ impl Oracle {
                         _ => counted.earliest(&key, next, amount, best_case)?,
                     };
                 }
+            }
+            // Of a balance only what is held and expires may be enough.
+            if !self.are_covered(act, live, next) {
+                next = self.next_end_of_hold(next)?;
             }
             if next == instant {
                 return Some(instant);
@@ -717,7 +757,9 @@ impl Oracle {
                 act.verb == Verb::Record && self.now - stamp >= window
             }
             Kind::Calendar(span) => self.too_late(*at, act.plain, span, stamp),
-            Kind::Rolling { .. } | Kind::Slots | Kind::FirstUse { .. } => false,
+            Kind::Rolling { .. } | Kind::Slots | Kind::FirstUse { .. } | Kind::Balance { .. } => {
+                false
+            }
         };
         live.iter().copied().filter(over).collect()
     }

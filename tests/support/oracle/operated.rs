@@ -176,8 +176,8 @@ impl Rule {
                 wanted => wanted.is_met(Some(value)),
             })
         };
-        let is_bad =
-            is_part || self.kind == Kind::Slots || keys != self.per.iter().collect::<Vec<_>>();
+        let is_kept = !matches!(self.kind, Kind::Slots | Kind::Balance { .. });
+        let is_bad = is_part || !is_kept || keys != self.per.iter().collect::<Vec<_>>();
         let values = asked.key.iter().map(|(_, value)| value.clone()).collect();
         (!is_bad && asked.key.iter().all(is_let_in)).then_some(values)
     }

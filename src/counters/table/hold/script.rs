@@ -153,10 +153,11 @@ impl Script<'_, '_> {
         settling.has_expired = self.at.now >= settling.until;
         settling.is_overrun = false;
         let parts = settling.held.parts_in(locked);
-        let mut of_accounts = Pending::new();
+        let (openings, mut of_accounts) = (self.openings(charges, locked), Pending::new());
         for charge in charges {
             if self.counter(charge).is_some_and(|counter| counter.policy.balance().is_some()) {
-                Self::take_off_balance(settling, charge, locked, &mut of_accounts);
+                let of_accounts = (&openings, &mut of_accounts);
+                Self::take_off_balance(settling, charge, locked, of_accounts);
                 continue;
             }
             let full = settling.costs.iter().find(|(rule, _)| *rule == charge.rule);

@@ -2,47 +2,55 @@
 //! holds, and a list of entries whose sum it is. Whatever ends is looked for among all of them,
 //! one instant after the other.
 
-use limitry::Amount;
+use super::Nanos;
 
-/// Nanoseconds since some instant.
-pub(crate) type Nanos = i128;
-/// Millionths.
-pub(crate) type Units = i128;
+/// Parts of a credit: as many to one as the test says.
+pub type Units = i128;
 
 /// A credit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Grant {
+pub struct Grant {
     /// Which of the credits it is.
-    pub(crate) number: usize,
-    pub(crate) left: Units,
-    pub(crate) expires: Option<Nanos>,
-    pub(crate) priority: i32,
+    pub number: usize,
+    pub left: Units,
+    pub expires: Option<Nanos>,
+    pub priority: i32,
 }
 
 /// What a reservation holds, of which grants.
 #[derive(Clone, Debug)]
-pub(crate) struct Hold {
-    pub(crate) id: usize,
-    pub(crate) until: Nanos,
-    pub(crate) lots: Vec<(Grant, Units)>,
-    pub(crate) uncovered: Units,
+pub struct Hold {
+    pub id: usize,
+    pub until: Nanos,
+    pub lots: Vec<(Grant, Units)>,
+    pub uncovered: Units,
 }
 
 /// What an entry says: what it adds, and from which grants it took.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) at: Nanos,
-    pub(crate) adds: Units,
-    pub(crate) paid: Vec<(usize, Units)>,
-    pub(crate) is_expiry: bool,
+pub struct Entry {
+    pub at: Nanos,
+    pub adds: Units,
+    pub paid: Vec<(usize, Units)>,
+    pub by: By,
+}
+
+/// What made an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Somebody who credits or debits.
+    Call,
+    Event,
+    /// A grant expired.
+    Time,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Account {
-    pub(crate) minimum: Units,
-    pub(crate) grants: Vec<Grant>,
-    pub(crate) holds: Vec<Hold>,
-    pub(crate) entries: Vec<Entry>,
+pub struct Account {
+    pub minimum: Units,
+    pub grants: Vec<Grant>,
+    pub holds: Vec<Hold>,
+    pub entries: Vec<Entry>,
 }
 
 impl Grant {
@@ -52,26 +60,36 @@ impl Grant {
 }
 
 impl Hold {
-    pub(crate) fn units(&self) -> Units {
+    pub fn units(&self) -> Units {
         self.lots.iter().map(|(_, units)| units).sum::<Units>() + self.uncovered
     }
 }
 
 impl Account {
-    pub(crate) fn current(&self) -> Units {
+    pub fn current(&self) -> Units {
         self.entries.iter().map(|entry| entry.adds).sum()
     }
 
-    pub(crate) fn held(&self) -> Units {
+    /// What was ever taken and not given back; what expires is no use.
+    pub fn used(&self) -> Units {
+        let is_use = |entry: &&Entry| match entry.by {
+            By::Time => false,
+            By::Event => true,
+            By::Call => entry.adds < 0,
+        };
+        self.entries.iter().filter(is_use).map(|entry| -entry.adds).sum()
+    }
+
+    pub fn held(&self) -> Units {
         self.holds.iter().map(Hold::units).sum()
     }
 
-    pub(crate) fn available(&self) -> Units {
+    pub fn available(&self) -> Units {
         self.current() - self.held() - self.minimum
     }
 
     /// The grants in the order in which they are spent.
-    pub(crate) fn in_order(&self) -> Vec<Grant> {
+    pub fn in_order(&self) -> Vec<Grant> {
         let mut grants: Vec<Grant> =
             self.grants.iter().filter(|grant| grant.left > 0).cloned().collect();
         grants.sort_by_key(|grant| {
@@ -110,7 +128,7 @@ impl Account {
     }
 
     /// Ends what ends until an instant, one instant after the other.
-    pub(crate) fn pass(&mut self, now: Nanos) {
+    pub fn pass(&mut self, now: Nanos) {
         loop {
             let grants = self.grants.iter().filter(|grant| grant.left > 0);
             let grants = grants.filter_map(|grant| grant.expires);
@@ -131,7 +149,7 @@ impl Account {
 
     fn expire(&mut self, number: usize, units: Units, at: Nanos) {
         let paid = vec![(number, units)];
-        self.entries.push(Entry { at, adds: -units, paid, is_expiry: true });
+        self.entries.push(Entry { at, adds: -units, paid, by: By::Time });
     }
 
     fn give_back(&mut self, lots: Vec<(Grant, Units)>, at: Nanos) {
@@ -149,41 +167,42 @@ impl Account {
         self.repay();
     }
 
-    /// Adds a credit, and returns the number of its entry.
-    pub(crate) fn credit(
+    /// Adds a credit.
+    pub fn credit(
         &mut self,
         now: Nanos,
         units: Units,
         expires: Option<Nanos>,
         priority: i32,
+        by: By,
     ) {
         let number = self.entries.len();
-        self.entries.push(Entry { at: now, adds: units, paid: Vec::new(), is_expiry: false });
+        self.entries.push(Entry { at: now, adds: units, paid: Vec::new(), by });
         self.grants.push(Grant { number, left: units, expires, priority });
         self.repay();
     }
 
     /// Gives back what an event says: to the last grant that lasts for ever.
-    pub(crate) fn refund(&mut self, now: Nanos, units: Units) {
+    pub fn refund(&mut self, now: Nanos, units: Units) {
         let last = self.in_order().pop();
         let last = last.filter(|grant| grant.expires.is_none() && grant.priority == 0);
-        let Some(last) = last else { return self.credit(now, units, None, 0) };
-        self.entries.push(Entry { at: now, adds: units, paid: Vec::new(), is_expiry: false });
+        let Some(last) = last else { return self.credit(now, units, None, 0, By::Event) };
+        self.entries.push(Entry { at: now, adds: units, paid: Vec::new(), by: By::Event });
         let known = self.grants.iter_mut().find(|grant| grant.number == last.number);
         known.expect("it is one of them").left += units;
         self.repay();
     }
 
     /// Takes so much, whatever there is.
-    pub(crate) fn take(&mut self, now: Nanos, units: Units, held: Vec<(Grant, Units)>) {
+    pub fn take(&mut self, now: Nanos, units: Units, held: Vec<(Grant, Units)>, by: By) {
         let mut lots = held;
         let rest = units - lots.iter().map(|(_, units)| units).sum::<Units>();
         lots.extend(self.draw(rest));
         let paid = lots.into_iter().map(|(grant, units)| (grant.number, units)).collect();
-        self.entries.push(Entry { at: now, adds: -units, paid, is_expiry: false });
+        self.entries.push(Entry { at: now, adds: -units, paid, by });
     }
 
-    pub(crate) fn hold(&mut self, id: usize, until: Nanos, units: Units) {
+    pub fn hold(&mut self, id: usize, until: Nanos, units: Units) {
         let lots = self.draw(units);
         let uncovered = units - lots.iter().map(|(_, units)| units).sum::<Units>();
         match self.holds.iter_mut().find(|hold| hold.id == id) {
@@ -195,12 +214,12 @@ impl Account {
         }
     }
 
-    /// Ends a hold of which so much was used.
-    pub(crate) fn settle(&mut self, now: Nanos, id: usize, used: Units) {
+    /// Ends a hold of which so much was used; less than nothing was given back.
+    pub fn settle(&mut self, now: Nanos, id: usize, used: Units) {
         let place = self.holds.iter().position(|hold| hold.id == id);
         let hold = place.map(|place| self.holds.remove(place));
         let lots = hold.map(|hold| hold.lots).unwrap_or_default();
-        let (mut paying, mut back, mut rest) = (Vec::new(), Vec::new(), used);
+        let (mut paying, mut back, mut rest) = (Vec::new(), Vec::new(), used.max(0));
         for (grant, units) in lots {
             let pays = units.min(rest);
             rest -= pays;
@@ -212,12 +231,11 @@ impl Account {
             }
         }
         if used > 0 {
-            self.take(now, used, paying);
+            self.take(now, used, paying, By::Event);
         }
         self.give_back(back, now);
+        if used < 0 {
+            self.refund(now, -used);
+        }
     }
-}
-
-pub(crate) fn amount(units: Units) -> Amount {
-    Amount::from_millionths(units)
 }
