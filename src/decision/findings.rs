@@ -347,7 +347,7 @@ impl Findings {
             let funds_of = funds_of(other.rule).filter(|other| other.account == funds.account);
             funds_of.filter(|_| other.judges())
         };
-        let before = self.hard().take_while(|(_, other)| other.rule != charge.rule);
+        let before = self.hard().filter(|(_, other)| other.rule < charge.rule);
         let before = before.filter(|(_, other)| of_account(other).is_some());
         let all =
             before.fold(asked(charge), |sum: Units, (_, other)| sum.saturating_add(asked(other)));
@@ -355,7 +355,10 @@ impl Findings {
             return funds.covers_at(all, from);
         }
         // The first that states an amount opens it, for those alone that state one.
-        let opening = self.judged().find_map(|(_, other)| of_account(other)?.opening);
+        let openings = self
+            .judged()
+            .filter_map(|(_, other)| of_account(other)?.opening.map(|units| (other.rule, units)));
+        let opening = openings.min().map(|(_, units)| units);
         opening.filter(|units| funds.opening.is_some() && all <= *units).map(|_| from)
     }
 

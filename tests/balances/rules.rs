@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use limitry::balances::{Credit, LedgerQuery, NewBalance};
 use limitry::events::EventQuery;
-use limitry::rules::{Enforcement, QuotaUpdate};
+use limitry::rules::{Enforcement, OnMissing, QuotaUpdate};
 use limitry::{
     Engine, Event, Hold, Metric, Period, Quota, RateLimit, Reserved, RetryAfter, RuleSet, Window,
 };
@@ -284,4 +284,17 @@ fn who_waits_for_a_rule_to_end_waits_for_what_is_asked_then() {
     clock.advance(wait);
     assert!(track(&engine, &tokens("ann", 5)).is_allowed());
     assert_eq!(current(&engine, "ann"), 4);
+}
+
+/// Found by the search of `decisions::model`: rules whose rows are not of one kind came in another
+/// order than they are defined in.
+#[test]
+fn rules_of_one_balance_come_in_the_order_of_their_definition() {
+    let stated = Quota::balance("credits", Metric::TotalEvents).id("stated").per("team");
+    let stated = stated.on_missing(OnMissing::Value("red".into())).opening(0);
+    let plain = Quota::balance("credits", Metric::TotalEvents).id("plain").per("team").opening(1);
+    let call = Event::new("ann", "call").property("team", "red");
+    let (engine, _) = engine(|it| it.quota(stated).quota(plain));
+    let refused = track(&engine, &call);
+    assert!(!refused.is_allowed() && refused.quotas().all(|status| status.remaining == 0));
 }

@@ -36,10 +36,10 @@ pub(crate) const ACCOUNTS: u32 = u32::MAX.wrapping_sub(1);
 const UNIT: &str = "credits";
 
 /// What a decision takes of accounts, by their rows: each rule sees those before it.
-pub(super) type Pending = SmallVec<[(u32, Units); 2]>;
+type Pending = SmallVec<[(u32, Units); 2]>;
 
 /// With what accounts would be opened that are not there, by their rows.
-pub(super) type Openings = SmallVec<[(u32, Units); 2]>;
+type Openings = SmallVec<[(u32, Units); 2]>;
 
 /// The accounts that a decision changes: their rows, and the numbers of their next entries before.
 type Taken = SmallVec<[(u32, u64); 2]>;
@@ -249,11 +249,26 @@ impl Script<'_, '_> {
         }
     }
 
+    /// The places of the charges of rules that go by balances, in the order of their definition:
+    /// charges lie by their rows, and rules of one account may have several of its address.
+    fn of_balances(&self, charges: &[Charge]) -> SmallVec<[usize; 2]> {
+        let is_one = |charge: &Charge| {
+            self.counter(charge).is_some_and(|counter| counter.policy.balance().is_some())
+        };
+        let all = charges.iter().enumerate().filter(|(_, charge)| is_one(charge));
+        let mut places: SmallVec<[(u32, usize); 2]> =
+            all.map(|(place, charge)| (charge.rule, place)).collect();
+        places.sort_unstable();
+        places.into_iter().map(|(_, place)| place).collect()
+    }
+
     /// With what the accounts that are not there would be opened: with what the first rule that
     /// judges by it states.
-    pub(super) fn openings(&self, charges: &[Charge], locked: &dyn Locked) -> Openings {
+    fn openings(&self, charges: &[Charge], locked: &dyn Locked) -> Openings {
         let mut openings = Openings::new();
-        for charge in charges.iter().filter(|charge| charge.judges()) {
+        let in_order = self.of_balances(charges);
+        let in_order = in_order.iter().filter_map(|place| charges.get(*place));
+        for charge in in_order.filter(|charge| charge.judges()) {
             let opening = self.counter(charge).and_then(|it| it.policy.balance()?.opening());
             let Some(units) = opening else { continue };
             let row = locked.account_row(charge.row);
@@ -279,8 +294,10 @@ impl Script<'_, '_> {
     pub(super) fn judge_balances(&self, charges: &mut [Charge], locked: &dyn Locked) -> bool {
         let openings = self.openings(charges, locked);
         let (mut pending, mut passes) = (Pending::new(), true);
+        let in_order = self.of_balances(charges);
         for is_hard in [true, false] {
-            for charge in charges.iter_mut() {
+            for place in &in_order {
+                let Some(charge) = charges.get_mut(*place) else { continue };
                 let Some(counter) = self.counter(charge) else { continue };
                 let Some(balance) = counter.policy.balance() else { continue };
                 if (counter.enforcement == Enforcement::Hard) != is_hard {
@@ -353,25 +370,29 @@ impl Script<'_, '_> {
     }
 
     /// Takes what a reservation holds of accounts off what its commit costs their rules.
-    pub(super) fn take_off_balance(
+    pub(super) fn take_off_balances(
+        &self,
         settling: &mut Settling<'_>,
-        charge: &mut Charge,
+        charges: &mut [Charge],
         locked: &Rows<'_, '_>,
-        (openings, used): (&Openings, &mut Pending),
     ) {
-        let full = settling.costs.iter().find(|(rule, _)| *rule == charge.rule);
-        let Some((_, full)) = full.copied() else { return };
-        let row = locked.account_row(charge.row);
+        let (openings, mut used) = (self.openings(charges, locked), Pending::new());
         let key = (settling.until.0, settling.id);
-        let said = Self::said(row, locked, openings);
-        let held = locked.account(row).and_then(|account| account.held_by(key)).unwrap_or(0);
-        let left = held.saturating_sub(pending_of(used, row)).max(0);
-        if full.units > 0 {
+        for place in self.of_balances(charges) {
+            let Some(charge) = charges.get_mut(place) else { continue };
+            // One that does not judge takes nothing.
+            let of_rule = |(rule, full): &&(u32, Cost)| {
+                *rule == charge.rule && full.units > 0 && charge.judges()
+            };
+            let Some((_, full)) = settling.costs.iter().find(of_rule).copied() else { continue };
+            let row = locked.account_row(charge.row);
+            let said = Self::said(row, locked, &openings);
+            let held = locked.account(row).and_then(|account| account.held_by(key)).unwrap_or(0);
+            let left = held.saturating_sub(pending_of(&used, row)).max(0);
             let units = full.units.saturating_sub(left).max(0);
-            settling.is_overrun |=
-                units > 0 && charge.judges() && said.is_some() && !settling.has_expired;
+            settling.is_overrun |= units > 0 && said.is_some() && !settling.has_expired;
             charge.costs(Cost { units, counts: units > 0 });
-            add(used, row, full.units);
+            add(&mut used, row, full.units);
         }
     }
 
@@ -451,11 +472,9 @@ impl Script<'_, '_> {
         locked: &mut Rows<'_, '_>,
         touched: &mut Touched,
     ) -> bool {
-        let of_row = charges.iter().filter(|charge| locked.account_row(charge.row) == row);
-        let mut openings = of_row.filter(|charge| charge.judges()).filter_map(|charge| {
-            self.counter(charge).and_then(|counter| counter.policy.balance()?.opening())
-        });
-        let Some(initial) = openings.next().filter(|_| self.table.reserve_account()) else {
+        let openings = self.openings(charges, locked);
+        let initial = openings.iter().find(|(of, _)| *of == row).map(|(_, units)| *units);
+        let Some(initial) = initial.filter(|_| self.table.reserve_account()) else {
             return false;
         };
         let terms = Terms { unit: UNIT.into(), minimum: 0 };

@@ -7,7 +7,6 @@ use super::{Extension, HeldChange, Holding, Settling, Step, Touched};
 use crate::counters::algorithms::periods::{Bounds, UseAhead};
 use crate::counters::algorithms::{Expiring, HeldAhead, Reading, Refusal};
 use crate::counters::counter::Counter;
-use crate::counters::table::accounts::Pending;
 use crate::counters::table::charge::{Charge, UseSource};
 use crate::counters::table::judge::Script;
 use crate::counters::table::locked::{Locked, NOWHERE, Rows};
@@ -153,11 +152,9 @@ impl Script<'_, '_> {
         settling.has_expired = self.at.now >= settling.until;
         settling.is_overrun = false;
         let parts = settling.held.parts_in(locked);
-        let (openings, mut of_accounts) = (self.openings(charges, locked), Pending::new());
+        self.take_off_balances(settling, charges, locked);
         for charge in charges {
             if self.counter(charge).is_some_and(|counter| counter.policy.balance().is_some()) {
-                let of_accounts = (&openings, &mut of_accounts);
-                Self::take_off_balance(settling, charge, locked, of_accounts);
                 continue;
             }
             let full = settling.costs.iter().find(|(rule, _)| *rule == charge.rule);
