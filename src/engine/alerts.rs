@@ -12,7 +12,7 @@ use crate::base::clock::Timestamp;
 use crate::compiled::{CompiledRule, Snapshot};
 use crate::counters::{At, Committed as Charged, CrossedRow, Crossing, Mark};
 use crate::journal::store::StoreError;
-use crate::rules::{Condition, Period, Rule};
+use crate::rules::{Period, Rule};
 
 /// What fired: [`Engine::alerts`].
 ///
@@ -243,10 +243,7 @@ fn period_of(rule: &Rule) -> Period {
 /// The customer of a key, or the one that a rule's filter asks for.
 fn customer_of(rule: &Rule, key: &[(String, String)]) -> Option<String> {
     const CUSTOMER: &str = "customer_id";
-    let asked = || match rule.filters().get(CUSTOMER)? {
-        Condition::Is(customer) => Some(customer.clone()),
-        _ => None,
-    };
+    let asked = || rule.filters().get(CUSTOMER)?.value().map(str::to_owned);
     let own = key.iter().find(|(dimension, _)| dimension == CUSTOMER);
     own.map(|(_, customer)| customer.clone()).or_else(asked)
 }

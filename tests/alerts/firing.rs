@@ -10,7 +10,9 @@ use std::time::Duration;
 use limitry::alerts::AlertKind;
 use limitry::events::Recording;
 use limitry::rules::{Enforcement, Threshold};
-use limitry::{Engine, EngineBuilder, Event, Hold, Meter, Metric, Period, Quota, Reserved};
+use limitry::{
+    Condition, Engine, EngineBuilder, Event, Hold, Meter, Metric, Period, Quota, Reserved,
+};
 
 use crate::support::oracle::{DAY, HOUR};
 use crate::support::{START, date, engine, track};
@@ -97,6 +99,19 @@ fn an_alert_says_what_the_deciding_step_knew() {
     assert_eq!(month.customer_id.as_deref(), Some("ann"));
     let january = "2024-01-01T00:00:00Z".parse().ok();
     assert_eq!((month.window_start, month.percentage), (january, Some(7)));
+}
+
+/// Found by the search of `decisions::model`: one of one value is a value.
+#[test]
+fn an_alert_names_the_only_customer_that_its_rule_asks_for() {
+    let (engine, _) = engine(|builder| {
+        let calls = Quota::new("Calls", Metric::TotalEvents, 5, Period::Day);
+        let calls = calls.filter("customer_id", Condition::one_of(["ann"]));
+        builder.quota(calls.alert_at(Threshold::amount(1)))
+    });
+    assert!(track(&engine, &tokens("ann", 0)).is_allowed());
+    let alert = engine.alerts().poll().expect("one call");
+    assert_eq!(alert.customer_id.as_deref(), Some("ann"));
 }
 
 #[test]

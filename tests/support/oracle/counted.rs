@@ -612,7 +612,6 @@ impl CountedRule {
             Kind::Rolling { window } => at + window > now,
             _ => true,
         };
-        log.extend(self.begun_anew(key, now, to));
         for (until, hold) in self.open(key) {
             let takes = self.log(key).iter().filter(|entry| entry.is_of(hold));
             let (hi, mut takes) = (self.taken_by(key, hold), takes);

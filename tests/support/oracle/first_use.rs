@@ -76,13 +76,4 @@ impl CountedRule {
         }
         instant
     }
-
-    /// Of a key that had begun: its periods begin anew where they become as long as others. One of
-    /// another kind that has nothing to carry over is as if it had never been used.
-    pub(super) fn begun_anew(&self, key: &[String], at: Nanos, to: &Rule) -> Option<Entry> {
-        let is_one = |kind: Kind| matches!(kind, Kind::FirstUse { .. });
-        let begins = is_one(to.kind) && is_one(self.rule.kind);
-        let had_begun = self.log(key).iter().any(|entry| entry.begins().is_some());
-        (begins && had_begun).then_some(Entry::CarriedOver { at, lo: 0, hi: 0 })
-    }
 }

@@ -622,7 +622,10 @@ impl Oracle {
             let live: Vec<usize> = live.into_iter().filter(|at| !skipped.contains(at)).collect();
             let rules = self.matching(plain).into_iter().map(|at| &self.rules[at].rule);
             let until = rules.filter_map(|rule| rule.next_change(plain, from)).min();
-            let passes = self.earliest_of(act, &live, from, best_case);
+            // While a rule judges that refuses what the event lacks, it is an error.
+            let mut judging = self.judging(plain, from).into_iter();
+            let is_error = judging.any(|at| self.rules[at].rule.refuses_what_lacks(plain));
+            let passes = self.earliest_of(act, &live, from, best_case).filter(|_| !is_error);
             if passes.is_some_and(|passes| until.is_none_or(|until| passes < until)) {
                 return passes;
             }
