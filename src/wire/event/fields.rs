@@ -51,7 +51,7 @@ impl Form {
         self != Self::Body
     }
 
-    fn names(self) -> &'static [&'static str] {
+    pub(super) fn names(self) -> &'static [&'static str] {
         if self.is_line() { LINE } else { BODY }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
@@ -96,13 +97,30 @@ struct Body<'a>(Event<'a>);
 
 impl<'de> Deserialize<'de> for Body<'_> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_struct("Event", Form::Body.names(), BodyVisitor(PhantomData))
+            .map(Self)
+    }
+}
+
+struct BodyVisitor<'a>(PhantomData<fn() -> Event<'a>>);
+
+impl<'de, 'a> Visitor<'de> for BodyVisitor<'a> {
+    type Value = Event<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event as a JSON object")
+    }
+
+    /// What is missing is told in here, where a reader says the place.
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Event<'a>, A::Error> {
         let mut draft = Draft::new();
-        Fields { draft: &mut draft, form: Form::Body }.deserialize(deserializer)?;
+        Fields { draft: &mut draft, form: Form::Body }.visit_map(map)?;
         let event = draft.into_event().map_err(|problem| match problem {
             DraftProblem::Missing(field) => Error::missing_field(field),
             DraftProblem::Broken(broken) => Error::custom(broken),
         })?;
-        Ok(Self(event.owned()))
+        Ok(event.owned())
     }
 }
 
