@@ -14,8 +14,8 @@ mod recorded;
 mod usage;
 
 pub use self::decision::DecisionBody;
-pub use self::event::EventBatch;
 pub(crate) use self::event::{DraftProblem, Line, MAX_BATCH};
+pub use self::event::{EventBatch, event_from_json};
 pub(crate) use self::export::ExportLine;
 pub use self::headers::{HeaderDialect, Headers};
 pub use self::usage::Generic;

@@ -11,7 +11,7 @@ use crate::events::{EventId, EventQuery};
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, from_json, json};
 use crate::http::failure::Failure;
-use crate::wire::EventBatch;
+use crate::wire::{EventBatch, event_from_json};
 use crate::{Decision, Engine, Event};
 
 /// `POST /track`: 201, or 429 with what refused and how long to wait.
@@ -27,13 +27,13 @@ pub(super) async fn track(call: Call) -> Answer {
 }
 
 /// Reads an event. The header's key is its own, where it has none.
-fn read(body: &[u8], key: Option<String>) -> Result<Event<'static>, Failure> {
+fn read(body: &[u8], key: Option<String>) -> Result<Event<'_>, Failure> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Keyed {
         idempotency_key: Option<IgnoredAny>,
     }
-    let event: Event<'static> = from_json(body)?;
+    let event = event_from_json(body).map_err(|why| Failure::bad_input(&why))?;
     Ok(match key {
         Some(key) if from_json::<Keyed>(body)?.idempotency_key.is_none() => {
             event.idempotency_key(key)

@@ -39,16 +39,18 @@ impl Visitor<'_> for OneOf {
 pub(super) enum Form {
     /// The body of a request.
     Body,
+    /// A body whose whole numbers are plain digits; any other number is an error, which may be none
+    /// in a body.
+    PlainBody,
     /// A line of an export: null is as good as nothing, for every field.
     Line,
-    /// A line whose whole numbers are plain digits; any other number is an error, which may be
-    /// none in a line.
+    /// The same of a line.
     PlainLine,
 }
 
 impl Form {
     fn is_line(self) -> bool {
-        self != Self::Body
+        matches!(self, Self::Line | Self::PlainLine)
     }
 
     pub(super) fn names(self) -> &'static [&'static str] {
@@ -246,7 +248,7 @@ impl Form {
     }
 
     fn whole<'de, A: MapAccess<'de>>(self, map: &mut A) -> Result<Option<u64>, A::Error> {
-        if self == Self::PlainLine {
+        if matches!(self, Self::PlainBody | Self::PlainLine) {
             return Ok(map.next_value::<Option<PlainWhole>>()?.map(|number| number.0));
         }
         Ok(map.next_value::<Option<Whole>>()?.map(|number| number.0))

@@ -92,6 +92,39 @@ impl<'de, 'a> Deserialize<'de> for Event<'a> {
     }
 }
 
+/// Reads an event from the body of a `track` request in JSON, as its [`Deserialize`] does and with
+/// the same errors, faster: it borrows the texts that stand in the body as they are.
+///
+/// ```
+/// use limitry::wire::event_from_json;
+///
+/// let body = br#"{"customerId": "cust_123", "eventType": "model_call", "inputTokens": 150}"#;
+/// let event = event_from_json(body)?;
+/// assert_eq!(event.customer_id(), "cust_123");
+///
+/// let why = event_from_json(br#"{"customerId": 7}"#).unwrap_err();
+/// assert!(why.to_string().starts_with("customerId: 7 must be a string"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+///
+/// # Errors
+/// It is not JSON, or no event: the error names the field, the value and the rule.
+pub fn event_from_json(json: &[u8]) -> Result<Event<'_>, serde_json::Error> {
+    // Nearly all are good: they are read without the path to each value.
+    let plain = plain(json, Form::PlainBody).and_then(|draft| draft.into_event().ok());
+    plain.map_or_else(|| serde_json::from_slice(json), Ok)
+}
+
+/// Reads an event in a plain form; `None` of one that is not, whatever it is.
+fn plain(json: &[u8], form: Form) -> Option<Draft<'_>> {
+    // Looked through once, and not text by text.
+    let mut reader = serde_json::Deserializer::from_str(str::from_utf8(json).ok()?);
+    let mut draft = Draft::new();
+    Fields { draft: &mut draft, form }.deserialize(&mut reader).ok()?;
+    reader.end().ok()?;
+    Some(draft)
+}
+
 /// An event as it stands in a body.
 struct Body<'a>(Event<'a>);
 
@@ -140,12 +173,7 @@ impl<'a> Line<'a> {
     }
 
     fn plain(json: &'a [u8]) -> Option<Self> {
-        // Looked through once, and not text by text.
-        let mut reader = serde_json::Deserializer::from_str(str::from_utf8(json).ok()?);
-        let mut draft = Draft::new();
-        Fields { draft: &mut draft, form: Form::PlainLine }.deserialize(&mut reader).ok()?;
-        reader.end().ok()?;
-        Some(Self(draft))
+        plain(json, Form::PlainLine).map(Self)
     }
 
     fn of_any(json: &'a [u8]) -> serde_json::Result<Self> {

@@ -1,10 +1,12 @@
-//! Goal: a line that is read without the paths of its values is the same event as where it is read
-//! with them, and what an export writes is read so. Method: random fields with good, odd and bad
-//! values, in any order; and lines as they are written.
+//! Goal: a line or a body that is read without the paths of its values is the same event as where
+//! it is read with them, and what an export writes is read so. Method: random fields with good, odd
+//! and bad values, in any order; and lines as they are written.
+
+use std::borrow::Cow;
 
 use proptest::prelude::*;
 
-use super::Line;
+use super::{Line, event_from_json};
 use crate::base::clock::Timestamp;
 use crate::event::{Event, EventId};
 use crate::wire::ExportLine;
@@ -86,6 +88,28 @@ proptest! {
         };
         prop_assert_eq!(told(Line::of(line.as_bytes())), told(any), "{}", line);
     }
+}
+
+proptest! {
+    #[test]
+    fn a_body_is_the_same_in_either_way(
+        fields in prop::collection::vec(field(), 0..7),
+        end in "[ }]?",
+    ) {
+        let body = format!("{{{}}}{end}", fields.join(","));
+        let any = serde_json::from_str(&body).map_err(|why| why.to_string());
+        let lent = event_from_json(body.as_bytes()).map_err(|why| why.to_string());
+        prop_assert_eq!(lent, any, "{}", body);
+    }
+}
+
+#[test]
+fn a_body_lends_its_texts() {
+    let body =
+        br#"{"customerId": "cust_1", "eventType": "call", "properties": {"team": "t\u0031"}}"#;
+    let event = event_from_json(body).expect("an event");
+    assert!(matches!(event.customer_id, Cow::Borrowed("cust_1")), "{event:?}");
+    assert!(matches!(&event.properties[0].0, Cow::Borrowed("team")), "{event:?}");
 }
 
 #[test]
