@@ -13,7 +13,8 @@ use limitry::rules::{Algorithm, RateLimitUpdate};
 use limitry::store::{Durability, MemoryStore};
 use limitry::time::ManualClock;
 use limitry::{
-    Amount, Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit, Reserved, Window,
+    Amount, Decision, Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit, Reserved,
+    Window,
 };
 
 use crate::support::{START, date};
@@ -49,6 +50,37 @@ fn open(store: &MemoryStore, clock: &ManualClock) -> Engine {
         .durable(store)
         .build()
         .expect("an engine")
+}
+
+/// Found by the search of `decisions::model`: what was held of a balance came back as used.
+#[test]
+fn an_answer_that_comes_back_says_what_is_held_of_a_balance() {
+    let (store, clock) = (MemoryStore::new(), ManualClock::new(date(START)));
+    let open = || {
+        let store = store.open().expect("nobody has it").durability(Durability::Synced);
+        let credits = Quota::balance("credits", Metric::TotalTokens).opening(100);
+        let builder = Engine::builder().clock(clock.clone()).quota(credits.per("customer_id"));
+        builder.durable(store).build().expect("an engine")
+    };
+    let figures = |decision: &Decision| {
+        decision.quotas().map(|it| (it.used, it.held, it.remaining)).collect::<Vec<_>>()
+    };
+    let (engine, mut answers) = (open(), Vec::new());
+    for (straight, key) in [(true, "straight"), (false, "step by step")] {
+        engine.go_straight(straight);
+        let reserved = engine.reserve(&tokens(7), Hold::lasting(secs(60))).expect("good");
+        assert!(matches!(&reserved, Reserved::Held(_)), "{reserved:?}");
+        let tracked = engine.track(&tokens(3).idempotency_key(key)).expect("good");
+        assert!(tracked.quotas().all(|it| it.held == 7), "{tracked:?}");
+        answers.push((key, figures(&tracked)));
+    }
+    engine.store().close().expect("it closes");
+    drop(engine);
+    let engine = open();
+    for (key, expected) in answers {
+        let again = engine.track(&tokens(3).idempotency_key(key)).expect("good");
+        assert_eq!((again.outcome(), figures(&again)), (Outcome::Replayed, expected), "{key}");
+    }
 }
 
 impl App {

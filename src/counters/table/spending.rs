@@ -61,7 +61,7 @@ impl Straight<'_, '_> {
             if self.table.given_back_log().is_some() {
                 let (mut rows, taken) = (Vec::new(), Change::Take { units });
                 put_account(key, std::iter::once((now, &taken)), &mut rows);
-                spent.change = Some(HeldChange::of_accounts(rows));
+                spent.change = Some(HeldChange::of_account(rows, (charge.rule, before.held)));
             }
         }
         if before.held > 0 {

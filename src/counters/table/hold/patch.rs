@@ -59,10 +59,11 @@ pub(crate) struct HeldChange {
 }
 
 impl HeldChange {
-    /// Of a decision that changed accounts alone.
-    pub(in crate::counters::table) fn of_accounts(rows: Vec<u8>) -> Self {
+    /// Of a decision that changed an account alone, by one rule: with what is held of it.
+    pub(in crate::counters::table) fn of_account(rows: Vec<u8>, held: (u32, Units)) -> Self {
         let (is_overrun, has_expired) = (false, false);
-        Self { rows, figures: SmallVec::new(), until: Moment(0), is_overrun, has_expired }
+        let figures = std::iter::once(held).filter(|(_, units)| *units > 0).collect();
+        Self { rows, figures, until: Moment(0), is_overrun, has_expired }
     }
 }
 

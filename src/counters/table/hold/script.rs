@@ -306,6 +306,11 @@ impl Script<'_, '_> {
         let judging = charges.iter().filter(|charge| charge.judges() && !charge.reading.is_none());
         let held = judging.filter_map(|charge| {
             let counter = self.counter(charge)?;
+            if counter.policy.balance().is_some() {
+                let account = locked.account(locked.account_row(charge.row))?;
+                let held = account.available().held;
+                return (held > 0).then_some((charge.rule, held));
+            }
             let held = locked.held(charge.row)?.counter(counter.number(), period_of(charge))?;
             Some((charge.rule, held.counting(&counter.policy, &self.at)))
         });
