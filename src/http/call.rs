@@ -10,7 +10,7 @@ use axum::extract::{FromRequest, RawPathParams, Request};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -46,14 +46,14 @@ pub(super) struct Parts {
     /// Its verbs wait for a disk.
     waits: bool,
     /// Held by who looks at rules before it changes them.
-    changes: Arc<Mutex<()>>,
+    changes: Mutex<()>,
     /// Held by the one question that takes long.
-    long: Arc<Mutex<()>>,
-    tokens: Arc<Tokens>,
-    figures: Arc<ProjectFigures>,
-    log: Arc<ChangeLog>,
-    quota_alerts: Arc<QuotaAlerts>,
-    live: Arc<Live>,
+    long: Mutex<()>,
+    tokens: Tokens,
+    figures: ProjectFigures,
+    log: ChangeLog,
+    quota_alerts: QuotaAlerts,
+    live: Live,
     /// Where copies of the store are put.
     backups: Option<Arc<Path>>,
     webhooks: Option<Webhooks>,
@@ -76,15 +76,14 @@ impl Project {
         webhooks: Option<Webhooks>,
     ) -> Self {
         let waits = engine.store().health().durability == Some(Durability::Synced);
-        let tokens = Arc::new(Tokens::new(&engine));
-        let (changes, alone, log, quota_alerts, live) = Default::default();
-        let (id, figures) = (id.into(), figures.into());
+        let tokens = Tokens::new(&engine);
+        let (changes, long, log, quota_alerts, live) = Default::default();
         Self(Arc::new(Parts {
-            id,
+            id: id.into(),
             engine,
             waits,
             changes,
-            long: alone,
+            long,
             tokens,
             figures,
             log,
@@ -96,28 +95,28 @@ impl Project {
     }
 
     /// The client tokens.
-    pub(super) fn tokens(&self) -> Arc<Tokens> {
-        Arc::clone(&self.tokens)
+    pub(super) fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
-    /// What to hold while rules are looked at and then changed.
-    pub(super) fn changes(&self) -> Arc<Mutex<()>> {
-        Arc::clone(&self.changes)
+    /// What to hold while rules are looked at and then changed. Waits for who holds it.
+    pub(super) fn changes(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock()
     }
 
     /// What to try to hold while a question is answered that takes long.
-    pub(super) fn long(&self) -> Arc<Mutex<()>> {
-        Arc::clone(&self.long)
+    pub(super) fn long(&self) -> &Mutex<()> {
+        &self.long
     }
 
     /// What is counted of it.
-    pub(super) fn figures(&self) -> Arc<ProjectFigures> {
-        Arc::clone(&self.figures)
+    pub(super) fn figures(&self) -> &ProjectFigures {
+        &self.figures
     }
 
     /// Who changed which rule.
-    pub(super) fn log(&self) -> Arc<ChangeLog> {
-        Arc::clone(&self.log)
+    pub(super) fn log(&self) -> &ChangeLog {
+        &self.log
     }
 
     /// The names of alerts of quotas.
@@ -126,8 +125,8 @@ impl Project {
     }
 
     /// Its figures as a stream.
-    pub(super) fn live(&self) -> Arc<Live> {
-        Arc::clone(&self.live)
+    pub(super) fn live(&self) -> &Live {
+        &self.live
     }
 
     /// The folder for copies of the store.

@@ -148,9 +148,9 @@ impl RuleRequest {
 
     /// Notes it, when it was done.
     pub(super) async fn note(self, project: &Project) {
-        let (log, Self { by, what }) = (project.log(), self);
+        let (own, Self { by, what }) = (project.clone(), self);
         let note = move |engine: &Engine| {
-            log.note_all(engine, by, &what, json!({}));
+            own.log().note_all(engine, by, &what, json!({}));
             Ok(())
         };
         let _noted = project.ask(note).await;

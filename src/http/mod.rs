@@ -572,13 +572,12 @@ impl Api {
     /// Who has come with a client token: it says nothing of which project it is of.
     async fn client(&self, token: &str) -> Option<(Project, Access, Option<Arc<Client>>)> {
         for project in self.projects.values() {
-            let tokens = project.tokens();
-            let found = if tokens.wait() {
-                let text = token.to_owned();
-                let open = move |engine: &Engine| Ok(tokens.open(&text, engine.now()));
+            let found = if project.tokens().wait() {
+                let (own, text) = (project.clone(), token.to_owned());
+                let open = move |engine: &Engine| Ok(own.tokens().open(&text, engine.now()));
                 project.ask(open).await.ok().flatten()
             } else {
-                tokens.open(token, project.engine.now())
+                project.tokens().open(token, project.engine.now())
             };
             if let Some(client) = found {
                 let access = Access::to(&*project.id, Generation::Second);

@@ -39,9 +39,9 @@ pub(super) async fn changes(call: Call) -> Answer {
     let mut call = call.needs(Need::Read)?;
     let Asked { limit, cursor } = Asked::of(call.params())?;
     let before = cursor_number(cursor)?;
-    let log = call.project.log();
+    let own = call.project.clone();
     let list = move |engine: &Engine| {
-        let (changes, next) = log.list(engine, before, limit);
+        let (changes, next) = own.log().list(engine, before, limit);
         let changes: Vec<_> = changes.iter().map(|change| &**change).collect();
         Page::new(changes, next.map(|next| next.to_string())).answer()
     };

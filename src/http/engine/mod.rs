@@ -4,11 +4,11 @@
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::call::{Answer, json};
+use super::call::{Answer, Project, json};
 use super::changes::{Change, SyncReport};
 use super::failure::{Detail, Failure, Reason};
 use super::first;
@@ -337,8 +337,8 @@ fn refused(why: impl Into<Error>) -> Failure {
 
 /// Lets nobody else ask a project what takes long, until what this returns is dropped; a conflict
 /// where somebody has.
-fn alone(long: &Mutex<()>) -> Result<MutexGuard<'_, ()>, Failure> {
-    long.try_lock().ok_or_else(|| {
+fn alone(project: &Project) -> Result<MutexGuard<'_, ()>, Failure> {
+    project.long().try_lock().ok_or_else(|| {
         let message =
             "a simulation or an audit of this project is under way; ask again when it is done";
         Failure::new(Reason::Conflict, message).code("under_way")

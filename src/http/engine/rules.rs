@@ -40,11 +40,11 @@ pub(super) async fn add(call: Call) -> Answer {
     let mut call = call.needs(Need::Manage)?;
     let by = by(&mut call)?;
     let (project, body) = call.body().await?;
-    let log = project.log();
+    let own = project.clone();
     let add = move |engine: &Engine| {
         let rule: Rule = read(&body)?;
         let rule = engine.rules().add(rule).map_err(refused)?;
-        log.note(engine, by, "added", (None, Some(&rule)));
+        own.log().note(engine, by, "added", (None, Some(&rule)));
         json(StatusCode::CREATED, &rule)
     };
     project.ask(add).await
@@ -81,15 +81,15 @@ pub(super) async fn update(call: Call) -> Answer {
     let mut call = call.needs(Need::Manage)?;
     let by = by(&mut call)?;
     let (project, body) = call.body().await?;
-    let (log, changes) = (project.log(), project.changes());
+    let own = project.clone();
     let update = move |engine: &Engine| {
-        let _one_at_a_time = changes.lock();
+        let _one_at_a_time = own.changes();
         let before = find(engine, &id)?;
         let rule = match before {
             Rule::RateLimit(_) => updated::<RateLimitUpdate>(engine, &id, &body)?,
             Rule::Quota(_) => updated::<QuotaUpdate>(engine, &id, &body)?,
         };
-        log.note(engine, by, "updated", (Some(&before), Some(&rule)));
+        own.log().note(engine, by, "updated", (Some(&before), Some(&rule)));
         json(StatusCode::OK, &rule)
     };
     project.ask(update).await
@@ -106,11 +106,11 @@ where
 /// `DELETE /rules/{id}`
 pub(super) async fn remove(call: Call) -> Answer {
     let (id, mut call) = (call.id(), call.needs(Need::Manage)?);
-    let (by, log) = (by(&mut call)?, call.project.log());
+    let (by, own) = (by(&mut call)?, call.project.clone());
     let remove = move |engine: &Engine| {
         let before: Option<Rule> = engine.rules().get(&id);
         engine.rules().remove(&id)?;
-        log.note(engine, by, "removed", (before.as_ref(), None));
+        own.log().note(engine, by, "removed", (before.as_ref(), None));
         Ok(StatusCode::NO_CONTENT.into_response())
     };
     call.project.ask(remove).await
@@ -119,10 +119,10 @@ pub(super) async fn remove(call: Call) -> Answer {
 /// `POST /rules/{id}/archive`
 pub(super) async fn archive(call: Call) -> Answer {
     let (id, mut call) = (call.id(), call.needs(Need::Manage)?);
-    let (by, log) = (by(&mut call)?, call.project.log());
+    let (by, own) = (by(&mut call)?, call.project.clone());
     let archive = move |engine: &Engine| {
         let rule = engine.rules().archive(&id).map_err(refused)?;
-        log.note(engine, by, "archived", (None, Some(&rule)));
+        own.log().note(engine, by, "archived", (None, Some(&rule)));
         json(StatusCode::OK, &rule)
     };
     call.project.ask(archive).await
@@ -131,10 +131,10 @@ pub(super) async fn archive(call: Call) -> Answer {
 /// `POST /rules/{id}/restore`
 pub(super) async fn restore(call: Call) -> Answer {
     let (id, mut call) = (call.id(), call.needs(Need::Manage)?);
-    let (by, log) = (by(&mut call)?, call.project.log());
+    let (by, own) = (by(&mut call)?, call.project.clone());
     let restore = move |engine: &Engine| {
         let rule = engine.rules().restore(&id).map_err(refused)?;
-        log.note(engine, by, "restored", (None, Some(&rule)));
+        own.log().note(engine, by, "restored", (None, Some(&rule)));
         json(StatusCode::OK, &rule)
     };
     call.project.ask(restore).await
@@ -192,7 +192,7 @@ pub(super) async fn sync(call: Call) -> Answer {
 }
 
 async fn synced(project: &Project, wanted: Wanted, by: By) -> Answer {
-    let (log, changes) = (project.log(), project.changes());
+    let own = project.clone();
     let sync = move |engine: &Engine| {
         let options = if wanted.preview { SyncOptions::preview() } else { SyncOptions::apply() };
         let options = match wanted.missing {
@@ -200,13 +200,13 @@ async fn synced(project: &Project, wanted: Wanted, by: By) -> Answer {
             Missing::Archive => options.archive_missing(),
             Missing::Remove => options,
         };
-        let _one_at_a_time = changes.lock();
+        let _one_at_a_time = own.changes();
         let report = engine.rules().sync(wanted.rules, options).map_err(refused)?;
         let counts = [&report.created, &report.removed, &report.archived].map(Vec::len);
         let is_other = !report.updated.is_empty() || counts.iter().any(|count| *count > 0);
         if is_other && !report.preview {
             let fields = serde_json::to_value(&report).unwrap_or_default();
-            log.note_all(engine, by, "synced", fields);
+            own.log().note_all(engine, by, "synced", fields);
         }
         json(StatusCode::OK, &report)
     };

@@ -52,7 +52,7 @@ fn with_those_in_force(engine: &Engine, given: RuleSet) -> RuleSet {
 /// `POST /simulate`: one at a time, for it takes half a microsecond a call.
 pub(super) async fn simulate(call: Call) -> Answer {
     let (project, body) = call.needs(Need::Read)?.body().await?;
-    let long = project.long();
+    let own = project.clone();
     let simulate = move |engine: &Engine| {
         let WhatIf { rules, calls, keys, missing } = read(&body)?;
         let keys = keys.unwrap_or(DEFAULT_KEYS);
@@ -64,7 +64,7 @@ pub(super) async fn simulate(call: Call) -> Answer {
             Missing::Keep => with_those_in_force(engine, rules),
             Missing::Archive | Missing::Remove => rules,
         };
-        let _alone = alone(&long)?;
+        let _alone = alone(&own)?;
         let report = engine.simulate(rules, Traffic::from(calls).keys(keys)).map_err(refused)?;
         json(StatusCode::OK, &report)
     };

@@ -100,9 +100,9 @@ pub(super) struct Verified {
 /// an answer.
 pub(super) async fn verify(call: Call) -> Answer {
     let project = call.needs(Need::Manage)?.project;
-    let long = project.long();
+    let own = project.clone();
     let verify = move |engine: &Engine| {
-        let _alone = alone(&long)?;
+        let _alone = alone(&own)?;
         has_store(engine)?;
         let verified = match engine.store().verify(|_| {}) {
             Ok(report) => Verified { good: true, problem: None, report: Some(report) },
@@ -137,14 +137,14 @@ pub(super) struct Made {
 /// name is made here, so that no caller names a file.
 pub(super) async fn back_up(call: Call) -> Answer {
     let project = call.needs(Need::Manage)?.project;
-    let long = project.long();
+    let own = project.clone();
     let folder = project.backups().ok_or_else(|| {
         let message = "this server has no folder for backups";
         Failure::new(Reason::Conflict, message).code("no_backups")
     })?;
     let name = safe(&project);
     let back_up = move |engine: &Engine| {
-        let _alone = alone(&long)?;
+        let _alone = alone(&own)?;
         has_store(engine)?;
         let at = engine.now();
         let file = format!("{name}-{}.redb", at.to_string().replace(':', ""));

@@ -116,8 +116,8 @@ impl ProjectFigures {
 /// `GET /metrics`
 pub(super) async fn page(call: Call) -> Answer {
     let project = call.needs(Need::Read)?.project;
-    let figures = project.figures();
-    let text = project.ask(move |engine| Ok(figures.page(engine))).await?;
+    let own = project.clone();
+    let text = project.ask(move |engine| Ok(own.figures().page(engine))).await?;
     let mut response: Response = text.into_response();
     response.headers_mut().insert(CONTENT_TYPE, FORMAT);
     Ok(response)

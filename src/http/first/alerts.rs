@@ -265,8 +265,7 @@ pub(super) async fn create(call: Call) -> Answer {
     let (project, body) = call.needs(Need::Manage)?.body().await?;
     let own = project.clone();
     let create = move |engine: &Engine| {
-        let changes = own.changes();
-        let _one_at_a_time = changes.lock();
+        let _one_at_a_time = own.changes();
         let quota = quota_of(engine, &id)?;
         let threshold = read(&body)?;
         free(&quota, &id, threshold)?;
@@ -313,8 +312,7 @@ pub(super) async fn update(call: Call) -> Answer {
     let (project, body) = call.needs(Need::Manage)?.body().await?;
     let own = project.clone();
     let update = move |engine: &Engine| {
-        let changes = own.changes();
-        let _one_at_a_time = changes.lock();
+        let _one_at_a_time = own.changes();
         let (mut named, quota) = find(&own, engine, &id)?;
         let threshold = read(&body)?;
         if threshold != named.threshold {
@@ -338,8 +336,7 @@ pub(super) async fn remove(call: Call) -> Answer {
     let (id, call) = (call.id(), call.needs(Need::Manage)?);
     let own = call.project.clone();
     let remove = move |engine: &Engine| {
-        let changes = own.changes();
-        let _one_at_a_time = changes.lock();
+        let _one_at_a_time = own.changes();
         let (named, quota) = find(&own, engine, &id)?;
         let mut thresholds = quota.alert_thresholds;
         thresholds.retain(|known| *known != Threshold::Percent(named.threshold));

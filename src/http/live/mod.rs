@@ -89,8 +89,9 @@ pub(super) async fn stream(call: Call) -> Answer {
 }
 
 impl Live {
+    /// The figures of the project that this is of, which are made from now on.
     fn listen(
-        self: &Arc<Self>,
+        &self,
         project: &Project,
     ) -> Result<watch::Receiver<Option<Arc<Shown>>>, Failure> {
         let mut running = self.0.lock();
@@ -108,20 +109,20 @@ impl Live {
         let (sender, receiver) = watch::channel(None);
         running.number = running.number.wrapping_add(1);
         running.sender = Some(sender);
-        let task = Task { live: Arc::clone(self), number: running.number };
-        tokio::spawn(task.run(project.clone()));
+        let task = Task { project: project.clone(), number: running.number };
+        tokio::spawn(task.run());
         Ok(receiver)
     }
 }
 
 /// The task that makes figures. However it ends, the next one to listen begins another.
 struct Task {
-    live: Arc<Live>,
+    project: Project,
     number: u64,
 }
 
 impl Task {
-    async fn run(self, project: Project) {
+    async fn run(self) {
         let mut sampler = Sampler::default();
         let mut seconds = interval(EVERY);
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -131,7 +132,7 @@ impl Task {
                 let shown = sampler.look(engine);
                 Ok((sampler, shown))
             };
-            let Ok((after, shown)) = project.ask(look).await else { return };
+            let Ok((after, shown)) = self.project.ask(look).await else { return };
             sampler = after;
             if !self.show(shown) {
                 return;
@@ -141,7 +142,7 @@ impl Task {
 
     /// Hands figures on, unless nobody listens any more.
     fn show(&self, shown: Shown) -> bool {
-        let mut running = self.live.0.lock();
+        let mut running = self.project.live().0.lock();
         match &running.sender {
             Some(sender) if sender.receiver_count() > 0 => {
                 sender.send_replace(Some(Arc::new(shown)));
@@ -157,7 +158,7 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        let mut running = self.live.0.lock();
+        let mut running = self.project.live().0.lock();
         if running.number == self.number {
             running.sender = None;
         }

@@ -128,8 +128,7 @@ pub(super) fn appear<'c>(
     }
     new.sort_unstable();
     new.dedup();
-    let changes = project.changes();
-    let _held = changes.lock();
+    let _held = project.changes();
     let new = new.into_iter().filter(|id| is_new(engine, id));
     engine.customers().upsert_all(new.map(|id| new_customer(engine, id)))?;
     Ok(())
@@ -229,8 +228,7 @@ pub(super) async fn add(call: Call) -> Answer {
     let id = need(given.external_id.take(), "externalId")?;
     let of = project.clone();
     let add = move |engine: &Engine| {
-        let changes = of.changes();
-        let _held = changes.lock();
+        let _held = of.changes();
         let known = engine.customers().get(&id).filter(|known| known.created_at.is_some());
         let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
         let mut customer = known.unwrap_or_else(|| new_customer(engine, &id));
@@ -262,8 +260,7 @@ pub(super) async fn update(call: Call) -> Answer {
     let (project, mut given) = body::<Given>(call, Need::Manage).await?;
     let of = project.clone();
     let update = move |engine: &Engine| {
-        let changes = of.changes();
-        let _held = changes.lock();
+        let _held = of.changes();
         let mut customer = find(engine, &id)?;
         if given.external_id.take().is_some_and(|external| external != customer.id) {
             let rule = "must be the customer's: it is what its events are recorded under";
@@ -281,8 +278,7 @@ pub(super) async fn remove(call: Call) -> Answer {
     let (id, call) = (call.id(), call.needs(Need::Manage)?);
     let of = call.project.clone();
     let remove = move |engine: &Engine| {
-        let changes = of.changes();
-        let _held = changes.lock();
+        let _held = of.changes();
         engine.customers().remove(&find(engine, &id)?.id)?;
         Ok(StatusCode::NO_CONTENT.into_response())
     };

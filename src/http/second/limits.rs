@@ -231,9 +231,9 @@ pub(super) async fn add(call: Call) -> Answer {
         Some(customer) => quota.filter(CUSTOMER, customer).priority(1),
         None => quota,
     };
-    let (of, changes) = (project.id.clone(), project.changes());
+    let of = project.clone();
     let add = move |engine: &Engine| {
-        let _held = changes.lock();
+        let _held = of.changes();
         let metric = meters::metric_of(engine, &meter_id)?;
         quota.metric = metric;
         let limit = unsaid(Limit::of(quota.clone()))?;
@@ -242,7 +242,7 @@ pub(super) async fn add(call: Call) -> Answer {
             quota.priority = 0;
         }
         let limit = unsaid(Limit::of(engine.rules().add(quota)?))?;
-        json(StatusCode::CREATED, &limit.shown(&of))
+        json(StatusCode::CREATED, &limit.shown(&of.id))
     };
     project.ask(add).await
 }
@@ -258,12 +258,12 @@ pub(super) async fn update(call: Call) -> Answer {
     let id = call.id();
     let (project, given) = body::<Given>(call, Need::Manage).await?;
     given.check()?;
-    let (of, changes) = (project.id.clone(), project.changes());
+    let of = project.clone();
     let update = move |engine: &Engine| {
-        let _held = changes.lock();
+        let _held = of.changes();
         let change = change(engine, Limit::find(engine, &id)?, given)?;
         let limit = unsaid(Limit::of(engine.rules().update(&id, change)?))?;
-        json(StatusCode::OK, &limit.shown(&of))
+        json(StatusCode::OK, &limit.shown(&of.id))
     };
     project.ask(update).await
 }

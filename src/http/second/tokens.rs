@@ -202,9 +202,9 @@ pub(super) async fn add(call: Call) -> Answer {
     let expires_at = now.saturating_add(std::time::Duration::from_secs(ttl));
     let server_context = given.server_context;
     let client = Client { hash, customer, public_metadata, server_context, expires_at };
-    let tokens = project.tokens();
+    let own = project.clone();
     let add = move |_: &Engine| {
-        tokens.add(&id, client, now)?;
+        own.tokens().add(&id, client, now)?;
         json(StatusCode::CREATED, &Made { token, id: format!("{PREFIX}{id}"), expires_at })
     };
     project.ask(add).await
@@ -223,9 +223,9 @@ fn bounded(field: &str, value: &impl Serialize) -> Result<(), Failure> {
 /// `DELETE /client-tokens/{id}`: it opens nothing from now on.
 pub(super) async fn end(call: Call) -> Answer {
     let (id, call) = (call.id(), call.needs(Need::Manage)?);
-    let tokens = call.project.tokens();
+    let own = call.project.clone();
     let end = move |_: &Engine| {
-        let ended = id.strip_prefix(PREFIX).map_or(Ok(false), |id| tokens.end(id))?;
+        let ended = id.strip_prefix(PREFIX).map_or(Ok(false), |id| own.tokens().end(id))?;
         if ended {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }

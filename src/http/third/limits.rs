@@ -92,12 +92,12 @@ pub(super) fn check_free(
 /// `POST /limits`
 pub(super) async fn create(call: Call) -> Answer {
     let (project, body) = call.needs(Need::Manage)?.body().await?;
-    let changes = project.changes();
+    let own = project.clone();
     let create = move |engine: &Engine| {
         let mut fields = Fields::of_body(&body)?;
         let described = Described::read(&mut fields);
         let described = fields.end(described)?;
-        let _one_at_a_time = changes.lock();
+        let _one_at_a_time = own.changes();
         check_free(engine, &described, None)?;
         let rule = engine.rules().add(described.rule(&fresh("lmt_")))?;
         shown(engine, &rule)
@@ -231,10 +231,10 @@ impl Change {
 pub(super) async fn update(call: Call) -> Answer {
     let id = call.id();
     let (project, body) = call.needs(Need::Manage)?.body().await?;
-    let changes = project.changes();
+    let own = project.clone();
     let update = move |engine: &Engine| {
         let mut fields = Fields::of_body(&body)?;
-        let _one_at_a_time = changes.lock();
+        let _one_at_a_time = own.changes();
         let limit = find(engine, &id)?;
         let change = Change::read(&mut fields, &limit.says);
         let wanted = fields.end(Some(change))?.apply(&limit.says);
@@ -271,9 +271,9 @@ pub(super) async fn archive(call: Call) -> Answer {
 /// `POST /limits/{id}/restore`: refused while an active limit has its name.
 pub(super) async fn restore(call: Call) -> Answer {
     let (id, call) = (call.id(), call.needs(Need::Manage)?);
-    let changes = call.project.changes();
+    let own = call.project.clone();
     let restore = move |engine: &Engine| {
-        let _one_at_a_time = changes.lock();
+        let _one_at_a_time = own.changes();
         let limit = find(engine, &id)?;
         if !limit.is_active() {
             check_free(engine, &limit.says, None)?;

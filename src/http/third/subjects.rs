@@ -122,8 +122,7 @@ fn set(
 ) -> Result<(), Failure> {
     let too_far = || Failure::bad_input("billingDate: is beyond all dates");
     let anchor = super::limit::date_of(date).ok_or_else(too_far)?;
-    let changes = project.changes();
-    let _one_at_a_time = changes.lock();
+    let _one_at_a_time = project.changes();
     let customers = customers(engine, subject)?;
     let known = customers.get(&subject.id).unwrap_or_else(|| Customer::new(&*subject.id));
     if only_where_none && known.billing_anchor.is_some() {

@@ -142,10 +142,10 @@ fn differences_of(known: &Counts, wanted: &Counts) -> Vec<&'static str> {
 /// `POST /limits/sync`
 pub(super) async fn sync(call: Call) -> Answer {
     let (project, body) = call.needs(Need::Manage)?.body().await?;
-    let changes = project.changes();
+    let own = project.clone();
     let sync = move |engine: &Engine| {
         let asked = Asked::read(&body)?;
-        let _one_at_a_time = changes.lock();
+        let _one_at_a_time = own.changes();
         synced(engine, &asked)
     };
     project.ask(sync).await
