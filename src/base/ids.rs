@@ -35,6 +35,7 @@ pub(crate) fn print(prefix: &str, number: u128) -> Name {
 pub(crate) fn parse(prefix: &str, text: &str) -> Option<u128> {
     let digits = text.strip_prefix(prefix).filter(|digits| digits.len() == DIGITS)?;
     digits.bytes().try_fold(0_u128, |value, byte| {
+        // The runs of the alphabet, each with the digit that it begins with.
         let (from, first) = match byte {
             b'0'..=b'9' => (b'0', 0),
             b'a'..=b'h' => (b'a', 10),

@@ -82,7 +82,7 @@ enum Field {
 }
 
 /// The fields of a line by name: those of a body, and what a recorded event has besides.
-const LINE: &[&str] = &[
+pub(super) const LINE: &[&str] = &[
     "id",
     "customerId",
     "eventType",
