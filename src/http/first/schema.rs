@@ -399,7 +399,7 @@ pub(super) struct NewRateLimit {
 /// A change of a rate limit: what is not given stays.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-pub(super) struct RateLimitChange {
+pub(in crate::http) struct RateLimitChange {
     #[schema(required = false, min_length = 1, max_length = 256)]
     name: String,
     #[schema(required = false)]
@@ -420,13 +420,13 @@ pub(super) struct RateLimitChange {
 /// What the engine takes of a rate limit beyond the product's fields.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-pub(super) struct RateLimitOptions {
-    /// The capacity of a token bucket.
+pub(in crate::http) struct RateLimitOptions {
+    /// The capacity of a token bucket; the limit where it is not given.
     burst: Option<Amount>,
     /// How far below empty recorded events may take a token bucket.
     max_debt: Option<Amount>,
-    /// `fixed_window` where it is not given, `sliding_window` or `token_bucket`; left out where it
-    /// is a token bucket.
+    /// Where it is not given: `fixed_window` below `/v1`, `token_bucket` below `/engine/v1`. Left
+    /// out where it is a token bucket.
     #[schema(required = false)]
     algorithm: Algorithm,
 }

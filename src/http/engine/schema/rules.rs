@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 
 use utoipa::ToSchema;
 
-use crate::http::first::schema::{QuotaChange, QuotaOptions, RuleOptions};
+use crate::http::first::schema::{
+    QuotaChange, QuotaOptions, RateLimitChange, RateLimitOptions, RuleOptions,
+};
 use crate::http::openapi::any_of;
-use crate::rules::{Aggregation, Algorithm, EventFilter, MeterField};
+use crate::rules::{Aggregation, EventFilter, MeterField};
 use crate::{Amount, Condition, Metric, Period, Timestamp, Window};
 
 /// A rule of one kind.
@@ -48,16 +50,8 @@ pub(in crate::http::engine) struct RuleList {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(in crate::http::engine) struct RateLimit {
-    id: String,
-    /// Of a rule that was made with one.
-    #[schema(required = false)]
-    project_id: String,
-    name: String,
-    /// What dimensions of an event must be, all of it; nothing matches every event.
-    dimension_filters: BTreeMap<String, Condition>,
-    /// Null: it counts, and refuses nobody.
-    #[schema(required)]
-    limit_value: Option<Amount>,
+    #[serde(flatten)]
+    of_any: Shown,
     /// The window that the limit is for.
     window: Window,
     #[schema(required = true)]
@@ -65,11 +59,6 @@ pub(in crate::http::engine) struct RateLimit {
     /// Left out where it is `total_events`.
     #[schema(required = false)]
     metric: Metric,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    /// Of one that is archived.
-    #[schema(required = false)]
-    archived_at: Timestamp,
     #[serde(flatten)]
     own: RateLimitOptions,
     #[serde(flatten)]
@@ -80,19 +69,10 @@ pub(in crate::http::engine) struct RateLimit {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(in crate::http::engine) struct NewRateLimit {
-    #[schema(min_length = 1, max_length = 256)]
-    name: String,
-    /// What dimensions of an event must be, all of it; nothing matches every event.
-    #[schema(required = false)]
-    dimension_filters: BTreeMap<String, Condition>,
-    /// Null: it counts, and refuses nobody.
-    #[schema(required)]
-    limit_value: Option<Amount>,
+    #[serde(flatten)]
+    of_any: Given,
     /// The window that the limit is for.
     window: Window,
-    /// True where it is not given.
-    #[schema(required = false)]
-    enabled: bool,
     /// `total_events` where it is not given.
     #[schema(required = false)]
     metric: Metric,
@@ -100,69 +80,20 @@ pub(in crate::http::engine) struct NewRateLimit {
     own: RateLimitOptions,
     #[serde(flatten)]
     options: RuleOptions,
-    #[serde(flatten)]
-    known: Known,
-}
-
-/// A change of a rate limit.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-struct RateLimitChange {
-    #[schema(required = false, min_length = 1, max_length = 256)]
-    name: String,
-    #[schema(required = false)]
-    dimension_filters: BTreeMap<String, Condition>,
-    #[schema(required = false)]
-    metric: Metric,
-    limit_value: Option<Amount>,
-    #[schema(required = false)]
-    window: Window,
-    #[schema(required = false)]
-    enabled: bool,
-    #[serde(flatten)]
-    own: RateLimitOptions,
-    #[serde(flatten)]
-    options: RuleOptions,
-}
-
-/// What a rate limit alone has.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-struct RateLimitOptions {
-    /// The capacity of the token bucket; the limit where it is not given.
-    burst: Option<Amount>,
-    /// How far below empty recorded events may take the token bucket.
-    max_debt: Option<Amount>,
-    /// `token_bucket` where it is not given.
-    #[schema(required = false)]
-    algorithm: Algorithm,
 }
 
 /// A long-period rule.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(in crate::http::engine) struct Quota {
-    id: String,
-    /// Of a rule that was made with one.
-    #[schema(required = false)]
-    project_id: String,
-    name: String,
-    /// What dimensions of an event must be, all of it; nothing matches every event.
-    dimension_filters: BTreeMap<String, Condition>,
+    #[serde(flatten)]
+    of_any: Shown,
     metric: Metric,
-    /// Null: it counts, and refuses nobody.
-    #[schema(required)]
-    limit_value: Option<Amount>,
     /// The period that the limit is for.
     period: Period,
     /// Left out where it is true.
     #[schema(required = false)]
     enabled: bool,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    /// Of one that is archived.
-    #[schema(required = false)]
-    archived_at: Timestamp,
     #[serde(flatten)]
     own: QuotaOptions,
     #[serde(flatten)]
@@ -173,38 +104,59 @@ pub(in crate::http::engine) struct Quota {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(in crate::http::engine) struct NewQuota {
-    #[schema(min_length = 1, max_length = 256)]
-    name: String,
-    /// What dimensions of an event must be, all of it; nothing matches every event.
-    #[schema(required = false)]
-    dimension_filters: BTreeMap<String, Condition>,
+    #[serde(flatten)]
+    of_any: Given,
     metric: Metric,
-    /// Null: it counts, and refuses nobody.
-    #[schema(required)]
-    limit_value: Option<Amount>,
     /// The period that the limit is for.
     period: Period,
-    /// True where it is not given.
-    #[schema(required = false)]
-    enabled: bool,
     #[serde(flatten)]
     own: QuotaOptions,
     #[serde(flatten)]
     options: RuleOptions,
-    #[serde(flatten)]
-    known: Known,
 }
 
-/// What the engine makes where it is not given, or keeps.
+/// What a rule of either kind is shown with.
 #[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-struct Known {
+#[schema(as = ShownRule, rename_all = "camelCase")]
+struct Shown {
+    id: String,
+    /// Of a rule that was made with one.
+    #[schema(required = false)]
+    project_id: String,
+    name: String,
+    /// What dimensions of an event must be, all of it; nothing matches every event.
+    dimension_filters: BTreeMap<String, Condition>,
+    /// Null: it counts, and refuses nobody.
+    #[schema(required)]
+    limit_value: Option<Amount>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    /// Of one that is archived.
+    #[schema(required = false)]
+    archived_at: Timestamp,
+}
+
+/// What a rule of either kind is made with.
+#[derive(ToSchema)]
+#[schema(as = GivenRule, rename_all = "camelCase")]
+struct Given {
     /// Made of the name where it is not given, such as `rl_api` or `qta_api` of `API`.
     #[schema(min_length = 1, max_length = 256)]
     id: Option<String>,
     /// Kept, and not used.
     #[schema(min_length = 1, max_length = 256)]
     project_id: Option<String>,
+    #[schema(min_length = 1, max_length = 256)]
+    name: String,
+    /// What dimensions of an event must be, all of it; nothing matches every event.
+    #[schema(required = false)]
+    dimension_filters: BTreeMap<String, Condition>,
+    /// Null: it counts, and refuses nobody.
+    #[schema(required)]
+    limit_value: Option<Amount>,
+    /// True where it is not given.
+    #[schema(required = false)]
+    enabled: bool,
     /// When it was made; now where it is not given.
     created_at: Option<Timestamp>,
     /// Set by the engine.
