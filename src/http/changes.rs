@@ -240,17 +240,11 @@ impl ChangeLog {
 impl Kept {
     fn load(space: Option<&Space>) -> Self {
         let mut kept = Self::default();
-        let mut after: Option<Vec<u8>> = None;
-        while let Some(page) = space.and_then(|it| it.list(b"", after.as_deref(), MOST).ok()) {
-            for (key, value) in &page.rows {
-                after = Some(key.clone());
-                if let Ok(change) = serde_json::from_slice::<Change>(value) {
-                    kept.next = change.id;
-                    kept.push(change);
-                }
-            }
-            if !page.has_more || page.rows.is_empty() {
-                break;
+        let rows = space.into_iter().flat_map(|space| space.rows(b"")).map_while(Result::ok);
+        for (_, value) in rows {
+            if let Ok(change) = serde_json::from_slice::<Change>(&value) {
+                kept.next = change.id;
+                kept.push(change);
             }
         }
         kept

@@ -24,8 +24,7 @@ use crate::errors::StoreError;
 use crate::store::{Space, SpaceError};
 use crate::{Engine, Timestamp};
 
-/// How many rows of the store are read at once, and how many are removed in passing.
-const ROWS: usize = 1_000;
+/// How many rows of the store are removed in passing.
 const REMOVED_AT_ONCE: usize = 20;
 /// How many alerts are taken at once.
 const ALERTS: usize = 100;
@@ -102,16 +101,16 @@ impl Webhooks {
         let endpoints = space("webhook-endpoints")?;
         let deliveries = space("webhook-deliveries")?;
         let mut state = State::default();
-        each_row(endpoints.as_ref(), |_, row| {
+        for row in endpoints.iter().flat_map(|space| space.rows(b"")) {
             // What another version has left is passed over, and its deliveries with it.
-            if let Some(row) = read::<EndpointRow>(&row) {
+            if let Some(row) = read::<EndpointRow>(&row?.1) {
                 state.add(row);
             }
-        })?;
-        let most = options.max_deliveries;
-        each_row(deliveries.as_ref(), |key, row| {
-            state.restore(&key, read::<DeliveryRow>(&row), most);
-        })?;
+        }
+        for row in deliveries.iter().flat_map(|space| space.rows(b"")) {
+            let (key, row) = row?;
+            state.restore(&key, read::<DeliveryRow>(&row), options.max_deliveries);
+        }
         state.counts = Counts::default();
         let (changes, waiting, unstored) = Default::default();
         Ok(Self(Arc::new(Inner {
@@ -559,23 +558,4 @@ fn put(space: Option<&Space>, key: &str, row: &impl Serialize) -> Result<(), End
 
 fn read<T: DeserializeOwned>(row: &[u8]) -> Option<T> {
     serde_json::from_slice(row).ok()
-}
-
-/// Goes through all rows of a space.
-fn each_row(
-    space: Option<&Space>,
-    mut row: impl FnMut(Vec<u8>, Vec<u8>),
-) -> Result<(), SpaceError> {
-    let Some(space) = space else { return Ok(()) };
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let page = space.list(b"", after.as_deref(), ROWS)?;
-        after = page.rows.last().map(|(key, _)| key.clone());
-        for (key, value) in page.rows {
-            row(key, value);
-        }
-        if !page.has_more {
-            return Ok(());
-        }
-    }
 }

@@ -122,13 +122,37 @@ fn spaces_keep_their_rows(open: impl Fn() -> Engine) {
             }
         }
         assert!(seen.iter().copied().eq((0..25).filter(|number| *number != 8)), "{seen:?}");
+        let rows = |prefix: &[u8]| -> Vec<(Vec<u8>, Vec<u8>)> {
+            hooks.rows(prefix).collect::<Result<_, _>>().expect("reads")
+        };
+        assert!(rows(b"a").iter().map(|(key, _)| key[1]).eq(seen.iter().copied()));
+        assert_eq!(rows(b"c"), []);
         let all = hooks.list(b"", None, 1_000).expect("a page");
+        assert_eq!(rows(b""), all.rows);
         assert_eq!((all.rows.len(), all.has_more), (25, false));
         let others = engine.store().space("web").expect("a space").list(b"", None, 9);
         let others = others.expect("a page").rows;
         assert_eq!(others, [(b"hooks".to_vec(), b"of another space".to_vec())]);
         engine.store().verify(|_| {}).expect("it is whole");
     }
+}
+
+#[test]
+fn all_rows_of_a_space_are_more_than_a_page() {
+    let store = MemoryStore::new().open().expect("nobody has it");
+    let engine = open_engine(store.durability(Durability::Buffered));
+    let space = engine.store().space("many").expect("a space");
+    for count in [999_u32, 1_000, 1_001, 2_000, 2_001] {
+        let known = u32::try_from(space.rows(b"").count()).expect("a few");
+        for number in known..count {
+            space.put(&number.to_be_bytes(), b"row").expect("it is put");
+        }
+        let rows = space.rows(b"").map(|row| row.expect("reads").0);
+        assert!(rows.eq((0..count).map(|number| number.to_be_bytes().to_vec())), "{count}");
+    }
+    engine.store().close().expect("it closes");
+    let mut rows = space.rows(b"");
+    assert!(rows.next().is_some_and(|row| row.is_err()) && rows.next().is_none());
 }
 
 /// Closes an engine, and opens the next one.

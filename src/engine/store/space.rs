@@ -1,5 +1,6 @@
 //! Small rows of an application's own, kept in the engine's store.
 
+use std::iter;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
@@ -164,6 +165,37 @@ impl Space {
             ControlFlow::Continue(())
         })?;
         Ok(page)
+    }
+
+    /// Returns all rows whose keys begin with a prefix, which may be empty, by ascending key.
+    ///
+    /// They are read as pages of 1 000, each of one moment: what is changed meanwhile behind the
+    /// page is seen as it is when its page is read.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); an error is the last item.
+    pub fn rows<'s>(
+        &'s self,
+        prefix: &'s [u8],
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), SpaceError>> + 's {
+        let (mut page, mut has_more) = (Vec::new().into_iter(), true);
+        let mut last: Option<Vec<u8>> = None;
+        iter::from_fn(move || {
+            if page.as_slice().is_empty() && has_more {
+                match self.list(prefix, last.as_deref(), MAX_PAGE) {
+                    Ok(next) => (page, has_more) = (next.rows.into_iter(), next.has_more),
+                    Err(why) => {
+                        has_more = false;
+                        return Some(Err(why));
+                    }
+                }
+            }
+            let row = page.next()?;
+            if page.as_slice().is_empty() {
+                last = Some(row.0.clone());
+            }
+            Some(Ok(row))
+        })
     }
 
     fn change(&self, key: &[u8], value: Option<Vec<u8>>) -> Result<(), SpaceError> {

@@ -26,8 +26,6 @@ use crate::{Amount, Engine, Quota, Timestamp};
 
 /// What may be asked of a threshold here, in percent; others of a quota are not told of.
 const PERCENT: std::ops::RangeInclusive<u32> = 1..=100;
-/// How many rows of the store are read at once.
-const ROWS: usize = 1_000;
 /// How many deliveries of an endpoint are looked at in one step.
 const DELIVERIES: usize = 100;
 
@@ -115,19 +113,10 @@ impl Names {
     fn load(engine: &Engine) -> Self {
         let space = engine.store().space("quota-alerts").ok();
         let mut names = Self::default();
-        let mut after: Option<Vec<u8>> = None;
-        while let Some(page) =
-            space.as_ref().and_then(|it| it.list(b"", after.as_deref(), ROWS).ok())
-        {
-            for (key, value) in &page.rows {
-                after = Some(key.clone());
-                let id = String::from_utf8_lossy(key).into_owned();
-                if let Ok(named) = serde_json::from_slice::<Named>(value) {
-                    names.keep(id, named);
-                }
-            }
-            if !page.has_more || page.rows.is_empty() {
-                break;
+        let rows = space.iter().flat_map(|space| space.rows(b"")).map_while(Result::ok);
+        for (key, value) in rows {
+            if let Ok(named) = serde_json::from_slice::<Named>(&value) {
+                names.keep(String::from_utf8_lossy(&key).into_owned(), named);
             }
         }
         Self { space, ..names }

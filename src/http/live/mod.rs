@@ -90,10 +90,7 @@ pub(super) async fn stream(call: Call) -> Answer {
 
 impl Live {
     /// The figures of the project that this is of, which are made from now on.
-    fn listen(
-        &self,
-        project: &Project,
-    ) -> Result<watch::Receiver<Option<Arc<Shown>>>, Failure> {
+    fn listen(&self, project: &Project) -> Result<watch::Receiver<Option<Arc<Shown>>>, Failure> {
         let mut running = self.0.lock();
         if let Some(sender) = &running.sender {
             if sender.receiver_count() >= MOST {
