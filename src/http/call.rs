@@ -77,13 +77,13 @@ impl Project {
     ) -> Self {
         let waits = engine.store().health().durability == Some(Durability::Synced);
         let tokens = Tokens::new(&engine);
-        let (changes, long, log, quota_alerts, live) = Default::default();
+        let (changes, alone, log, quota_alerts, live) = Default::default();
         Self(Arc::new(Parts {
             id: id.into(),
             engine,
             waits,
             changes,
-            long,
+            long: alone,
             tokens,
             figures,
             log,
