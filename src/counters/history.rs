@@ -31,6 +31,10 @@ pub(crate) trait History: fmt::Debug {
     /// anew at it or since; also where that is not known.
     fn has_begun_anew(&self, rule: u32, values: &[&str], taken: Moment) -> bool;
 
+    /// How much refunds and operators have given back to the key since a use of it was taken, at
+    /// the most; `None` where that is not known.
+    fn given_back(&self, rule: u32, values: &[&str], since: &Since) -> Option<Units>;
+
     /// What `used` says, from a moment on, in pieces of time that are no longer than `piece`
     /// nanoseconds: what each has used, at its end or at `now`. What is dated ahead of that comes
     /// in pieces of its own, of 24 minutes.
@@ -42,6 +46,17 @@ pub(crate) trait History: fmt::Debug {
         piece: u64,
         values: &[&str],
     ) -> Option<Vec<(Moment, Units)>>;
+}
+
+/// Since when it is asked what was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Since {
+    /// The use is that of the event with this ordinal.
+    pub(crate) event: u64,
+    /// When it was taken, at the earliest.
+    pub(crate) taken: Moment,
+    /// It was taken before the event was recorded, so that events between count as well.
+    pub(crate) is_before: bool,
 }
 
 /// The figure of a quota in a period.

@@ -22,7 +22,7 @@ pub(crate) use self::counter::StoredCounter;
 pub(crate) use self::counter::{
     ChangeTime, Checkpoints, Counter, CounterSet, MAX_AHEAD_SECONDS, Watch,
 };
-pub(crate) use self::history::{History, Used};
+pub(crate) use self::history::{History, Since, Used};
 pub(crate) use self::roles::Roles;
 pub(crate) use self::stored::{StoredCharge, StoredCharges, encode_charges};
 #[cfg(test)]

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use super::simulate::Past;
 use crate::adjustments::{Adjustments, CountsFor, InWindow, UpTo};
+use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::compiled::{CompiledRule, Snapshot};
-use crate::counters::{FIRST, History, MAX_AHEAD_SECONDS, Moment, Timeline, Used};
-use crate::event::Dimension;
+use crate::counters::{FIRST, History, MAX_AHEAD_SECONDS, Moment, Since, Timeline, Used};
+use crate::event::{Dimension, ValueName};
 use crate::recording::Ledger;
 use crate::rules::{Condition, Filter, Units};
 use crate::usage::{Figure, Question};
@@ -57,6 +58,25 @@ impl History for Recorded<'_> {
         let Some(rule) = self.snapshot.rule(rule) else { return false };
         let since = self.adjusted_since(rule, taken, values);
         since.is_none_or(|since| since.reset.is_some())
+    }
+
+    /// O(the events that are recorded since), and none where no amount can be below zero. Where
+    /// events that lack a dimension count for the key, those of all keys may be its own.
+    fn given_back(&self, rule: u32, values: &[&str], since: &Since) -> Option<Units> {
+        let rule = self.snapshot.rule(rule)?;
+        let adjusted = self.adjusted_since(rule, since.taken, values)?.added;
+        let below = |amount: &Amount| *amount < Amount::ZERO;
+        let adjusted = adjusted.into_iter().map(|(_, amount)| amount).filter(below);
+        let mut sum = adjusted.fold(Amount::ZERO, Amount::saturating_add);
+        if let Some(value @ (ValueName::CostCents | ValueName::Other(_))) = rule.measure.value() {
+            let is_shared = shares_a_value(rule, values);
+            let filter = if is_shared { Filter::default() } else { of_key(rule, values) };
+            let from = self.timeline.timestamp(since.taken);
+            let first = if since.is_before { 0 } else { since.event };
+            let refunds = self.ledger.refunds(value, &filter, (first, since.event), from);
+            sum = sum.saturating_add(refunds);
+        }
+        Some(rule.measure.units_of(sum).saturating_neg())
     }
 
     /// Pieces are whole minutes or hours where they are as long, so that the roll-ups tell. Where

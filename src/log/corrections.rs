@@ -135,6 +135,17 @@ impl Corrections {
         self.entries.contains_key(&ordinal)
     }
 
+    /// The correction whose entry has this ordinal.
+    pub(crate) fn entry(&self, ordinal: u64) -> Option<&Arc<Corrected>> {
+        self.entries.get(&ordinal)
+    }
+
+    /// The corrections of an event, the first of them first. O(those since it came).
+    pub(crate) fn of_event(&self, target: u64) -> impl Iterator<Item = (u64, &Arc<Corrected>)> {
+        let entries = self.entries.range(target..).filter(move |(_, of)| of.target == target);
+        entries.map(|(entry, of)| (*entry, of))
+    }
+
     /// Whether what has this ordinal does not count, because another entry stands for it or none.
     pub(crate) fn hides(&self, ordinal: u64) -> bool {
         match self.entries.get(&ordinal) {

@@ -1,15 +1,18 @@
 //! Correcting an event: in the log and in the sums, in one step.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
 use super::{Inner, Ledger};
+use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
-use crate::event::DimensionHashes;
+use crate::event::{DimensionHashes, Event, ValueName};
 use crate::log::{Corrected, Correction, CorrectionPage, CorrectionQuery, Corrections};
-use crate::log::{EventId, Packed, QueryError, Segment, Stored};
+use crate::log::{EventId, Packed, PairFilter, QueryError, Segment, Stored};
 use crate::log::{signature_of_built_in, signature_of_properties};
+use crate::rules::Filter;
 use crate::usage::{Counted, Kept};
 
 /// What an event is now.
@@ -113,6 +116,65 @@ impl Ledger {
         let amended = (!corrected.is_void).then(|| Box::new(stored.event().into_owned()));
         let (event_id, reason) = (self.id(corrected.target), corrected.reason.to_string());
         Some(Correction { event_id, reason, at: corrected.at, amended })
+    }
+
+    /// The sum of the amounts below zero that events have of a value: of those from the ordinal
+    /// `first` on that match and were decided about from an instant on, without the event `but`.
+    /// What is amended counts as it is and as it was. O(events since then): the ledger is locked to
+    /// step from segment to segment.
+    pub(crate) fn refunds(
+        &self,
+        value: &ValueName,
+        filter: &Filter,
+        (first, but): (u64, u64),
+        from: Timestamp,
+    ) -> Amount {
+        let filter = PairFilter::new(&self.hasher, filter);
+        let corrections = self.corrections();
+        // A thread may stand still between the clock and the log.
+        let over = from.saturating_sub(Duration::from_secs(60));
+        let mut sum = Amount::ZERO;
+        let mut before = u64::MAX;
+        while let Some(segment) = self.newest_before(before, Timestamp::MIN, None, usize::MAX) {
+            for event in segment.events().filter(|event| event.ordinal >= first) {
+                let counts = match corrections.entry(event.ordinal) {
+                    Some(entry) => !entry.is_void && entry.target != but,
+                    None => event.ordinal != but,
+                };
+                if !counts || !filter.may_match(event.signature) {
+                    continue;
+                }
+                let Some(stored) = event.read() else { continue };
+                let amount = stored.amount(value).filter(|amount| *amount < Amount::ZERO);
+                if let Some(amount) = amount
+                    && stored.decided_at() >= from
+                    && filter.matches(&stored)
+                {
+                    sum = sum.saturating_add(amount);
+                }
+            }
+            before = segment.first();
+            let newest = segment.events().next_back().and_then(|event| event.read());
+            if before <= first || newest.is_some_and(|newest| newest.decided_at() < over) {
+                break;
+            }
+        }
+        sum
+    }
+
+    /// What an event was when it came, and what it was amended to since: with the instants of
+    /// these. O(corrections since then).
+    pub(crate) fn versions(&self, target: u64, mut each: impl FnMut(Timestamp, &Event<'_>)) {
+        let corrections = self.corrections();
+        let amendments = corrections.of_event(target).map(|(entry, made)| (entry, Some(made.at)));
+        for (ordinal, at) in std::iter::once((target, None)).chain(amendments) {
+            let next = ordinal.saturating_add(1);
+            let Some(segment) = self.newest_before(next, Timestamp::MIN, None, 1) else { continue };
+            let Some(stored) = segment.event(ordinal).and_then(|event| event.read()) else {
+                continue;
+            };
+            each(at.unwrap_or(stored.decided_at()), &stored.event());
+        }
     }
 
     /// What was corrected of the events.

@@ -14,6 +14,7 @@ mod support;
 mod batch;
 mod bounds;
 mod corrected_limits;
+mod corrected_refunds;
 mod corrections;
 mod following;
 mod idempotency;

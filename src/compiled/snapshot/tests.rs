@@ -23,13 +23,13 @@ use crate::compiled::{Compiler, Snapshot};
 use crate::compiled::{Matches, row_hash};
 use crate::counters::{
     At, Audit, ChangeTime, Charge, Committed, FIRST, Figures, History, Intent, LogEnd,
-    MAX_AHEAD_SECONDS, Mismatch, Moment, RedoRecord, Request, StoredCharges, Table, Timeline,
-    Undecided, Used, Verdict, encode_charges,
+    MAX_AHEAD_SECONDS, Mismatch, Moment, RedoRecord, Request, Since, StoredCharges, Table,
+    Timeline, Undecided, Used, Verdict, encode_charges,
 };
 use crate::event::{DimensionHashes, Event};
 use crate::rules::{
     Algorithm, Cost, Enforcement, Fold, Meter, Meters, Metric, Overflow, Period, Quota, RateLimit,
-    Rule, Window,
+    Rule, Units, Window,
 };
 
 const START: i64 = 1_760_000_000;
@@ -126,6 +126,10 @@ impl History for Added<'_> {
         _values: &[&str],
         _ordinal: u64,
     ) -> Option<Used> {
+        None
+    }
+
+    fn given_back(&self, _rule: u32, _values: &[&str], _since: &Since) -> Option<Units> {
         None
     }
 

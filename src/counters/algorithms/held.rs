@@ -234,9 +234,23 @@ impl Policy {
 
     /// How much of so many units, above or below none, that were taken then still counts.
     pub(in crate::counters) fn left_of(&self, units: Units, taken: Moment, now: Moment) -> Units {
-        let most = units.saturating_abs();
-        let left = with_policy!(self, A(algorithm) => algorithm.left_of(most, taken, now));
-        if units < 0 { left.saturating_neg() } else { left }
+        with_policy!(self, A(algorithm) => match units {
+            0.. => algorithm.raise_of(units, taken, now),
+            _ => algorithm.left_of(units.saturating_neg(), taken, now).saturating_neg(),
+        })
+    }
+
+    /// How much of so many units more, of what was taken then, counts beside what was read.
+    pub(in crate::counters) fn raise_in(
+        &self,
+        reading: &Reading,
+        units: Units,
+        taken: Moment,
+        at: &At,
+    ) -> Units {
+        with_policy!(self, A(algorithm) => {
+            algorithm.raise_in(&reading.state::<A>(), units, taken, at)
+        })
     }
 
     /// How much of so many units below none, which were taken then, a cell of these words has.

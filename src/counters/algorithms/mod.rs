@@ -268,6 +268,17 @@ pub(super) trait Algorithm: Sized {
         if self.has_use_of(taken, now) { units } else { 0 }
     }
 
+    /// How much of so many units more, for what was taken at an instant, is charged now, at the
+    /// most.
+    fn raise_of(&self, units: Units, taken: Moment, now: Moment) -> Units {
+        self.left_of(units, taken, now)
+    }
+
+    /// The same, of what `raise_of` says, where the state is known.
+    fn raise_in(&self, _state: &Self::State, units: Units, _taken: Moment, _at: &At) -> Units {
+        units
+    }
+
     /// How much of so many units that still count the words of a cell tell apart: of a list what
     /// lies at the instant, or may have merged with that.
     fn left_in(&self, _words: &[u64], units: Units, _taken: Moment, _is_exact: bool) -> Units {

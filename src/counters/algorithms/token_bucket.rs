@@ -207,6 +207,22 @@ impl Algorithm for TokenBucket {
         self.units_of(self.parts_of(units).saturating_sub(refilled))
     }
 
+    /// All of it: other uses may have kept the bucket from being full ever since.
+    fn raise_of(&self, units: Units, _taken: Moment, _now: Moment) -> Units {
+        units
+    }
+
+    /// Since it was full it would have refilled what is more; an empty cell does not say how long.
+    fn raise_in(&self, full_at: &u128, units: Units, taken: Moment, at: &At) -> Units {
+        let now = self.parts(at.now);
+        if *full_at == 0 || *full_at >= now {
+            return units;
+        }
+        let refilled = now.saturating_sub((*full_at).max(self.parts(taken)));
+        let left = self.parts_of(units).saturating_sub(refilled);
+        Units::try_from(left.div_ceil(u128::from(self.per).max(1))).unwrap_or(units).min(units)
+    }
+
     fn counts_like(&self, other: &Self) -> bool {
         (self.rate, self.per) == (other.rate, other.per)
     }

@@ -21,9 +21,9 @@ use super::locked::Locked;
 use crate::base::clock::Timestamp;
 use crate::counters::algorithms::{Gauge, Policy};
 use crate::counters::counter::Counter;
-use crate::counters::history::Used;
+use crate::counters::history::{Since, Used};
 use crate::counters::time::{At, HowCounted, Moment};
-use crate::rules::Cost;
+use crate::rules::{Cost, Units};
 
 const NOTHING: Used = Used { units: 0, latest: Moment(0) };
 
@@ -117,9 +117,31 @@ impl Script<'_, '_> {
                 let is_gone = units < 0 && self.has_begun_anew(charge, counter, taken);
                 let units = if is_gone { 0 } else { units };
                 let left = counter.policy.left_of(units, taken, self.at.now);
-                charge.costs(Cost { units: left, counts: left != 0 });
+                let units = match left {
+                    ..0 if counter.drains() => self.still_there(correcting, charge, taken, left),
+                    _ => left,
+                };
+                charge.costs(Cost { units, counts: units != 0 });
             }
         }
+    }
+
+    /// What comes back of so many units below none, where all that was given back to the key since
+    /// is taken to have been of them: so nothing comes back twice.
+    fn still_there(
+        &self,
+        correcting: &Correcting,
+        charge: &Charge,
+        taken: Moment,
+        units: Units,
+    ) -> Units {
+        let since =
+            Since { event: correcting.event, taken, is_before: !correcting.taken.is_exact() };
+        let given_back = || {
+            let address = self.request.rows.get(charge.row as usize)?;
+            self.request.history?.given_back(charge.rule, address.values, &since)
+        };
+        given_back().map_or(0, |given_back| units.saturating_add(given_back).min(0))
     }
 
     /// Whether a rate limit has nothing any more of what it had taken at a moment, because the key
@@ -170,6 +192,10 @@ impl Script<'_, '_> {
                 self.correct_gauge(correcting, charge, gauge)?;
             } else if counter.policy.keeps_list() && charge.cost().units < 0 {
                 Self::correct_window(correcting, charge, counter, locked);
+            } else if charge.cost().units > 0 {
+                let (units, taken) = (charge.cost().units, correcting.taken.decided);
+                let units = counter.policy.raise_in(&charge.reading, units, taken, &self.at);
+                charge.costs(Cost { units, counts: units != 0 });
             }
         }
         self.correct_values(correcting, charges)

@@ -7,13 +7,11 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::time::ClockReading;
-use super::{Core, CorrectError, Engine, is_over};
+use super::{Core, CorrectError, Engine};
 use crate::base::clock::Timestamp;
 use crate::base::text::excerpt;
-use crate::compiled::{CompiledRule, Matches, Snapshot};
+use crate::compiled::{Matches, Snapshot};
 use crate::counters::{
     Committed as Charged, Correcting, History, HowCounted, Intent, Request, Taken, Verdict,
     encode_charges,
@@ -22,8 +20,10 @@ use crate::event::{DimensionHashes, Event, ValueName};
 use crate::journal::{Head, HoldsOut, put_corrected};
 use crate::log::{Corrected, Correction, EventId, Packed, RecordedEvent};
 use crate::recording::{Current, Ledger, NoCurrent};
-use crate::rules::{Cost, Rule};
+use crate::rules::Cost;
 use crate::usage::Kept;
+
+mod costs;
 
 const MAX_REASON_BYTES: usize = 1_024;
 
@@ -43,8 +43,9 @@ impl Engine {
     ///   taken of them, and so are never laxer than if it had never been: a window the very use,
     ///   and a sliding one that has merged it with later ones no more than it tells apart; a bucket
     ///   what it cannot have refilled since. Of a committed reservation it is what a window took
-    ///   when it was reserved. A refund in between is taken to be of other uses; what came before
-    ///   the rule, or before a [reset](crate::handles::Rules::reset), gives nothing back.
+    ///   when it was reserved. What refunds and [adjustments](crate::handles::Rules::adjust) have
+    ///   given back since is taken to have been of the event, so that it comes back once. What came
+    ///   before the rule, or before a reset, gives nothing back. A voided refund is taken again.
     /// - Credits return to the grants that paid for the event. What has expired since is worth
     ///   nothing. Where the ledger has dropped the entry they come as a refund does.
     /// - What has fired stays, and so does the idempotency key, whose answer is the first one.
@@ -52,7 +53,8 @@ impl Engine {
     /// It is one step, linearizable with every other call, whatever the rules say; with a store it
     /// is durable as an event is. It costs about what a late event does; where a highest or latest
     /// amount is folded anew also O(the events of its day that the log has), under the ledger's
-    /// lock.
+    /// lock, and where a rate limit on cost or a named value gets something back O(the events
+    /// since).
     ///
     /// ```
     /// use limitry::{Engine, Event, Metric, Period, Quota};
@@ -88,7 +90,11 @@ impl Engine {
     /// An event without a cost gets one where the engine has [prices](crate::Pricer).
     ///
     /// More than was counted is counted whatever the rules say, as by [`record`](Self::record), and
-    /// may reach thresholds of [alerts](Self::alerts), which fire with the next event. Else as
+    /// may reach thresholds of [alerts](Self::alerts), which fire with the next event. Rate limits
+    /// are never laxer than if it had been so: a window counts it at the instant of the event, a
+    /// bucket without what it would have refilled since it was full. A window's length after the
+    /// event it is nothing to a bucket; one never full since is laxer then, by no more than that. A
+    /// refund that is more than it was gives rate limits nothing back. Else as
     /// [`void`](Self::void).
     ///
     /// ```
@@ -318,7 +324,7 @@ impl Core {
                 counted,
             },
             taken_at: decided_at,
-            costs: costs(snapshot, &matches, asked),
+            costs: costs::costs(ledger, snapshot, &matches, asked, timeline.timestamp(now.moment)),
             unknown: std::cell::Cell::new(None),
         };
         let recorded = self.known_use(snapshot);
@@ -383,32 +389,6 @@ impl Core {
 
 /// What a correction left in the log, and the number of its record.
 type KeptEntry = (u64, Corrected, Option<u64>);
-
-/// What an event costs each rule, and what it costs as it is amended.
-fn costs(
-    rules: &Snapshot,
-    matches: &Matches<'_>,
-    Asked { times: (timestamp, decided_at, counted), event, amended, .. }: &Asked<'_, '_, '_>,
-) -> SmallVec<[(u32, Cost, Option<Cost>); 8]> {
-    let age = u64::try_from(decided_at.saturating_since(*timestamp).as_nanos());
-    // What was recorded so late was nothing to a rate limit, nor what came before the rule.
-    let was_nothing = |compiled: &CompiledRule| {
-        let is_limit = matches!(compiled.rule, Rule::RateLimit(_));
-        let is_recorded = *counted == HowCounted::Recorded;
-        let is_late = || is_recorded && is_over(age.unwrap_or(u64::MAX), true, compiled);
-        let [created, ..] = compiled.rule.stamps();
-        is_limit && (created.is_some_and(|created| created > *decided_at) || is_late())
-    };
-    let costs = matches.rules().iter().filter_map(|found| {
-        let compiled = rules.rule(found.rule)?;
-        if was_nothing(compiled) {
-            return Some((found.rule, Cost::NOTHING, amended.map(|_| Cost::NOTHING)));
-        }
-        let measure = &compiled.measure;
-        Some((found.rule, measure.of(event), amended.map(|event| measure.of(event))))
-    });
-    costs.collect()
-}
 
 /// The answer to a correction that was made now.
 fn made(
