@@ -9,7 +9,7 @@ mod times;
 mod unique;
 
 pub(crate) use self::compiler::Compiler;
-pub(crate) use self::index::{Exception, Matches, Rank, row_hash};
+pub(crate) use self::index::{Exception, Insisting, Matches, Rank, row_hash};
 pub(crate) use self::rule::{CompiledRule, KeyProblem};
 pub(crate) use self::snapshot::Snapshot;
 pub(crate) use self::times::Times;

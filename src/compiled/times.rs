@@ -146,6 +146,24 @@ impl Times {
     }
 }
 
+impl Times {
+    /// Whether one of the rules that insist on what the event lacks, and so are no charges, judges
+    /// at an instant: then it is no event.
+    pub(crate) fn is_refused(&self, at: &At, charges: &[Charge], insisting: &[u32]) -> bool {
+        let all = charges.iter().map(|charge| charge.rule).chain(insisting.iter().copied());
+        let mut is_refused = false;
+        self.judging(at, all, |index, judges| is_refused |= judges && index >= charges.len());
+        is_refused
+    }
+
+    /// The first moment after that of an instant at which others of the rules may judge;
+    /// [`Moment::MAX`] for none.
+    pub(crate) fn next_change(&self, at: &At, rules: impl Iterator<Item = u32>) -> Moment {
+        let spans = rules.filter_map(|rule| self.span(rule));
+        spans.filter_map(|span| span.next_change(at)).min().unwrap_or(Moment::MAX)
+    }
+}
+
 impl Roles for Times {
     fn assign(&self, at: &At, charges: &mut [Charge]) {
         let rules: SmallVec<[u32; 8]> = charges.iter().map(|charge| charge.rule).collect();
@@ -164,10 +182,5 @@ impl Roles for Times {
         for (charge, judges) in charges.iter_mut().zip(judging) {
             charge.set_judges(judges);
         }
-    }
-
-    fn next_change(&self, at: &At, charges: &[Charge]) -> Moment {
-        let spans = charges.iter().filter_map(|charge| self.span(charge.rule));
-        spans.filter_map(|span| span.next_change(at)).min().unwrap_or(Moment::MAX)
     }
 }

@@ -3,14 +3,11 @@
 use std::fmt;
 
 use super::table::Charge;
-use super::time::{At, Moment};
+use super::time::At;
 
 /// Says which of the rules that match an event judge it at an instant, and which only count. Asked
 /// under the locks of a decision, whose instant is known there alone.
 pub(crate) trait Roles: fmt::Debug + Send + Sync {
     /// Lets those judge that do at an instant.
     fn assign(&self, at: &At, charges: &mut [Charge]);
-
-    /// The first moment after that of an instant at which others may; [`Moment::MAX`] for none.
-    fn next_change(&self, at: &At, charges: &[Charge]) -> Moment;
 }

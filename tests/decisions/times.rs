@@ -12,7 +12,7 @@ use crate::support::oracle::{DAY, HOUR, Nanos, SECOND};
 use crate::support::{START, date, duration, engine, track};
 use limitry::events::Recording;
 use limitry::explain::RuleOutcome;
-use limitry::rules::{QuotaUpdate, RateLimitUpdate};
+use limitry::rules::{OnMissing, QuotaUpdate, RateLimitUpdate};
 use limitry::time::ManualClock;
 use limitry::{
     Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit, Reserved, RetryAfter, Window,
@@ -119,6 +119,35 @@ fn a_wait_goes_past_a_rule_that_begins_to_refuse() {
     });
     assert!(track(&engine, &call()).is_allowed());
     assert_eq!(track(&engine, &call()).retry_after(), Some(RetryAfter::Never));
+}
+
+/// Found by the search of `decisions::model`: the wait ended where the event was an error.
+#[test]
+fn a_wait_goes_past_a_rule_that_begins_to_insist_on_a_dimension() {
+    let each = RateLimit::new("each", 1, Window::Second);
+    let strict = RateLimit::new("strict", 9, Window::Second).per("team");
+    let strict = strict.on_missing(OnMissing::Refuse);
+    let begins = strict.clone().starts_at(date(START + SECOND / 2));
+    // By its own times, and by those of a rule of its policy that outranks it until then.
+    let for_a_while = vec![begins.clone().ends_at(date(START + 9 * SECOND))];
+    let freeze = RateLimit::new("freeze", 0, Window::Second).priority(1).policy("p");
+    let overridden = vec![freeze.ends_at(date(START + 9 * SECOND)), strict.policy("p")];
+    let never = Some(RetryAfter::Never);
+    let later = Some(RetryAfter::After(Duration::from_secs(9)));
+    for (rules, due) in [(for_a_while, later), (vec![begins], never), (overridden, never)] {
+        let (engine, clock) = engine(|builder| {
+            rules
+                .into_iter()
+                .fold(builder, |builder, rule| builder.rate_limit(rule))
+                .rate_limit(each.clone())
+        });
+        while track(&engine, &call()).is_allowed() {}
+        assert_eq!(track(&engine, &call()).retry_after(), due);
+        go_to(&clock, START + SECOND);
+        assert!(engine.track(&call()).is_err() || due == never);
+        go_to(&clock, START + 9 * SECOND);
+        assert_eq!(engine.track(&call()).is_ok(), due == later);
+    }
 }
 
 #[test]

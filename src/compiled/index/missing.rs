@@ -1,6 +1,6 @@
 //! Events that lack a dimension, and the rules that do not skip them.
 
-use super::{Exception, Found, Index, Matches, RulesFound, Special};
+use super::{Exception, Found, Index, Insisting, Matches, RulesFound, Special};
 use crate::counters::{Match, RowAddress};
 use crate::event::{Dimension, DimensionHashes, Event};
 use crate::rules::Filter;
@@ -66,6 +66,7 @@ impl Index {
         found: RulesFound,
         hashes: &DimensionHashes<'e, '_>,
         matches: &mut Matches<'e>,
+        mut insisting: Option<&mut Insisting>,
     ) {
         let (mut lacking, mut whole) = (RulesFound::new(), found);
         whole.retain(|found| {
@@ -82,6 +83,9 @@ impl Index {
             let (Some(stated), Some(kind)) = (stated, kind) else {
                 if judges && !matches!(matches.exception, Exception::Refused(_)) {
                     matches.exception = Exception::Refused(rule);
+                }
+                if let Some(insisting) = &mut insisting {
+                    insisting.push(rule);
                 }
                 continue;
             };

@@ -328,6 +328,9 @@ impl Found {
 
 type RulesFound = SmallVec<[Found; 8]>;
 
+/// Rules that insist on dimensions which an event lacks.
+pub(crate) type Insisting = SmallVec<[u32; 4]>;
+
 type Values<'e> = SmallVec<[&'e str; 2]>;
 
 /// The values that an event has of these dimensions, and their hash; `None` where it lacks one.
@@ -370,7 +373,22 @@ impl Index {
         }
         match &self.prepared {
             Some(prepared) => prepared.find(hashes, matches),
-            None => self.find_unprepared(hashes, at, matches),
+            None => self.find_unprepared(hashes, at, matches, None),
+        }
+    }
+
+    /// The same, and the rules that would refuse the event, because it lacks a dimension, if they
+    /// judged.
+    pub(crate) fn find_with_insisting<'e>(
+        &'e self,
+        hashes: &DimensionHashes<'e, '_>,
+        at: &At,
+        matches: &mut Matches<'e>,
+        insisting: &mut Insisting,
+    ) {
+        match &self.prepared {
+            Some(_) => self.find(hashes, at, matches),
+            None => self.find_unprepared(hashes, at, matches, Some(insisting)),
         }
     }
 
@@ -380,6 +398,7 @@ impl Index {
         hashes: &DimensionHashes<'e, '_>,
         at: &At,
         matches: &mut Matches<'e>,
+        insisting: Option<&mut Insisting>,
     ) {
         let event = hashes.event();
         let mut found: RulesFound = self.always.iter().copied().map(Found::judging).collect();
@@ -412,7 +431,7 @@ impl Index {
             leave_out_marks(first, &mut found, matches);
         }
         if !self.lenient.is_empty() && found.iter().any(|found| self.lacks(found.rule, event)) {
-            return self.address_lacking(found, hashes, matches);
+            return self.address_lacking(found, hashes, matches, insisting);
         }
         self.address(found, hashes, matches);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::MutexGuard;
 
 use super::{Asking, Granted, Made, ReservationError, check, nanos};
-use crate::compiled::{CompiledRule, Exception, Matches, Snapshot, Times};
+use crate::compiled::{CompiledRule, Exception, Insisting, Matches, Snapshot, Times};
 use crate::counters::{
     At, Committed as Charged, Extension, Held, History, Holding, Intent, Moment, Request, Settling,
     Undecided, Verdict,
@@ -480,13 +480,14 @@ impl Core {
             let in_order;
             let mut receipt = Receipt::default();
             let times;
+            let mut insisting = Insisting::new();
             let decided = {
                 let mut matches = Matches::default();
                 if !script.is_bare {
-                    snapshot.index.find(&hashes, &at, &mut matches);
+                    snapshot.index.find_with_insisting(&hashes, &at, &mut matches, &mut insisting);
                 }
                 in_order = matches.are_in_order();
-                times = ask(script, snapshot, &matches, &cost, verdict)?;
+                times = ask(script, snapshot, (&matches, &insisting), &cost, verdict)?;
                 if let Some(held) = script.held {
                     held.add_rows(&mut matches.rows);
                 }
@@ -507,7 +508,7 @@ impl Core {
             match decided {
                 Ok(()) => {
                     if let Some(times) = &times {
-                        decision.foresee(&**times, timeline, is_recorded);
+                        decision.foresee(times, &insisting, timeline, is_recorded);
                     }
                     decision.complete(receipt, script.asked, timeline, is_recorded, in_order);
                     return Ok(decision);
@@ -527,7 +528,7 @@ impl Core {
 fn ask(
     script: &Script<'_, '_>,
     snapshot: &Snapshot,
-    matches: &Matches<'_>,
+    (matches, insisting): (&Matches<'_>, &[u32]),
     cost: impl Fn(&CompiledRule) -> Cost,
     verdict: &mut Verdict,
 ) -> Result<Option<Arc<Times>>, TrackError> {
@@ -541,7 +542,8 @@ fn ask(
     let cost = |rule| snapshot.rule(rule).map_or(Cost::NOTHING, |rule| cost(rule));
     let rules = matches.rules();
     let times = snapshot.index.times();
-    let times = times.filter(|times| times.bear_on(rules.iter().map(|found| found.rule)));
+    let all = || rules.iter().map(|found| found.rule).chain(insisting.iter().copied());
+    let times = times.filter(|times| times.bear_on(all()));
     match times {
         None if matches.exception != Exception::Unique => verdict.ask(intent, rules, cost),
         _ => verdict.ask_all(rules, cost),
