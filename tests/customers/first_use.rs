@@ -308,6 +308,25 @@ fn what_is_dated_before_a_period_is_neither_held_nor_given_back() {
     assert_eq!(stands(&engine), ("0".into(), "0".into()));
 }
 
+/// Where nothing is ever counted the first period begins when the event says that it happens: the
+/// wait was one as if it had begun with the refusal.
+#[test]
+fn a_key_that_was_never_used_waits_from_the_date_of_the_event() {
+    for ahead in [-3_000, 0, 1, 5_000, 86_000] {
+        let clock = clock();
+        let engine = builder(&clock).build().expect("an engine");
+        let dated = Timestamp::new(engine.now().unix_seconds() + ahead, 0);
+        let large = Event::new("acme", "call").total_tokens(LIMIT + 1).timestamp(dated);
+        let wait = Duration::from_secs((ahead + LENGTH).unsigned_abs());
+        let due = Some(RetryAfter::After(wait));
+        assert_eq!(engine.track(&large).expect("good").retry_after(), due, "{ahead}");
+        clock.advance(wait - Duration::from_nanos(1));
+        assert!(!engine.check(&large).expect("good").is_allowed(), "{ahead}");
+        clock.advance(Duration::from_nanos(1));
+        assert!(engine.check(&large).expect("good").is_allowed(), "{ahead}");
+    }
+}
+
 /// Found by the search of `decisions::model`: what was held when the period changed stayed used for
 /// ever.
 #[test]

@@ -101,7 +101,9 @@ impl Algorithm for FirstUse {
     fn passes_at(&self, state: &PeriodUse, refusal: &Refusal<'_>) -> Option<Moment> {
         let Refusal { cost, at, from, timeline, .. } = *refusal;
         let (second, period) = (timeline.second(from), state.period);
-        let is_before = at.explicit && at.second < self.period(period.start, second).start;
+        // What no event has begun is begun by this one, when it comes to its date.
+        let first = if refusal.ahead.begins_with_event { at.second } else { period.start };
+        let is_before = at.explicit && at.second < self.period(first, second).start;
         let is_now = second < period.end();
         if is_before || cost.units <= 0 || is_now && self.fits(state, cost, at) {
             return Some(from);
@@ -110,7 +112,7 @@ impl Algorithm for FirstUse {
         if cost.units <= self.limit {
             return Some(after(period.end()));
         }
-        let last = || self.period(period.start, at.second.max(period.start));
+        let last = || self.period(first, at.second.max(first));
         at.explicit.then(|| after(last().end()))
     }
 

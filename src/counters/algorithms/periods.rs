@@ -105,6 +105,8 @@ pub(crate) struct UseAhead {
     pub(in crate::counters) holds: Option<Box<HeldAhead>>,
     /// Of a rule that goes by a balance: what that has.
     pub(crate) funds: Option<Box<FundsAhead>>,
+    /// The key has no counter, and its periods would begin with the event, which is dated ahead.
+    pub(in crate::counters) begins_with_event: bool,
 }
 
 /// What can be spent of the account of a rule.
@@ -155,6 +157,7 @@ impl UseAhead {
             && self.steps.is_empty()
             && self.holds.is_none()
             && self.funds.is_none()
+            && !self.begins_with_event
     }
 }
 

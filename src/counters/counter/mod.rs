@@ -400,9 +400,14 @@ impl Counter {
 
     /// The later periods of this counter that the row knows of.
     pub(super) fn ahead(&self, row: Option<Row<'_>>, at: &At) -> UseAhead {
-        row.map_or_else(UseAhead::default, |row| {
+        let known = row.map_or_else(UseAhead::default, |row| {
             self.policy.ahead(row.cells_of(self.number, 0), at)
-        })
+        });
+        let is_dated_ahead = at.explicit && at.second > at.now_second;
+        let begins_with_event = is_dated_ahead
+            && self.policy.begins_with_use()
+            && !row.is_some_and(|row| self.has_cell(row));
+        UseAhead { begins_with_event, ..known }
     }
 
     /// Whether the row holds a cell of this very counter.

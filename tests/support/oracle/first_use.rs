@@ -64,10 +64,8 @@ impl CountedRule {
     ) -> Nanos {
         let begun = self.log(key).iter().any(|entry| entry.begins().is_some());
         if !begun && !self.fits(key, from, stamp, amount, best_case) {
-            // The engine may say it as if the periods had begun with its look, which was earlier
-            // than the date of the event.
-            let after = if best_case { SECOND } else { self.first_length() };
-            return from.max(second(stamp) + after);
+            // It begins with the event.
+            return from.max(second(stamp) + self.first_length());
         }
         let mut instant = from;
         while !self.fits(key, instant, stamp, amount, best_case) {
