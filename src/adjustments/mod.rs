@@ -156,8 +156,7 @@ impl Adjustments {
         up_to: UpTo,
     ) -> Option<Amount> {
         let known = self.known.read();
-        let Some(sums) = known.sums.get(of) else { return Some(Amount::ZERO) };
-        let mut sum = match sums.earlier {
+        let mut sum = match known.earlier(of) {
             Some(Earlier { last, .. }) if last < within.start => Amount::ZERO,
             Some(Earlier { first, last, amount })
                 if within.contains(&first) && within.contains(&last) =>
@@ -167,9 +166,9 @@ impl Adjustments {
             Some(_) => return None,
             None => Amount::ZERO,
         };
-        for one in &sums.listed {
+        for one in known.listed_of(of, up_to) {
             let adjustment = &one.adjustment;
-            if up_to.has(one) && within.contains(&adjustment.at) {
+            if within.contains(&adjustment.at) {
                 sum = sum.saturating_add(adjustment.amount);
             }
         }
@@ -181,13 +180,12 @@ impl Adjustments {
     pub(crate) fn since(&self, of: &CountsFor, start: Timestamp, up_to: UpTo) -> Option<InWindow> {
         let known = self.known.read();
         let mut found = InWindow::default();
-        let Some(sums) = known.sums.get(of) else { return Some(found) };
-        if sums.earlier.is_some_and(|earlier| earlier.last >= start) {
+        if known.earlier(of).is_some_and(|earlier| earlier.last >= start) {
             return None;
         }
-        for one in &sums.listed {
+        for one in known.listed_of(of, up_to) {
             let adjustment = &one.adjustment;
-            if adjustment.at < start || !up_to.has(one) {
+            if adjustment.at < start {
                 continue;
             }
             if adjustment.is_reset {
@@ -210,6 +208,24 @@ impl UpTo {
 }
 
 impl Known {
+    fn earlier(&self, of: &CountsFor) -> Option<Earlier> {
+        self.sums.get(of)?.earlier
+    }
+
+    /// The listed ones of a rule and a key. Of a rule that is gone the list of all is looked
+    /// through, for an answer that was given while it was there.
+    fn listed_of<'k>(
+        &'k self,
+        of: &'k CountsFor,
+        up_to: UpTo,
+    ) -> impl Iterator<Item = &'k Counted> + 'k {
+        let sums = self.sums.get(of);
+        let all = sums.is_none() && matches!(up_to, UpTo::Record(_));
+        let all = all.then_some(&self.listed).into_iter().flatten();
+        let own = sums.into_iter().flat_map(|sums| &sums.listed).chain(all);
+        own.map(|one| &**one).filter(move |one| one.of == *of && up_to.has(one))
+    }
+
     fn add(&mut self, added: Arc<Counted>) {
         self.next = added.adjustment.number.saturating_add(1);
         if let Some(key) = &added.adjustment.idempotency_key {

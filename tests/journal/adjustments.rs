@@ -163,18 +163,36 @@ fn a_hold_that_is_open_goes_through_with_a_reset() {
     }
 }
 
+/// Also where the rule is gone, which has no sums then: found by the search of `decisions::model`.
 #[test]
 fn a_replay_says_what_was_adjusted_before_it() {
-    let mut app = App::new(quota(Period::Day));
-    let keyed = || event(10).idempotency_key("first");
-    app.engine.rules().adjust("r", ANN, -7, "before").expect("good");
-    let first = serde_json::to_value(app.engine.track(&keyed()).expect("valid")).expect("a body");
-    assert_eq!(first["quotas"][0]["adjusted"], -7);
-    app.engine.rules().adjust("r", ANN, -9, "after").expect("good");
-    for crash in [false, true] {
-        let again = app.engine.track(&keyed()).expect("valid");
-        assert_eq!(serde_json::to_value(again).expect("a body"), first);
-        app = app.again(crash);
+    for (period, is_removed) in [
+        (Period::Day, false),
+        (Period::Day, true),
+        (Period::rolling(secs(3_600)), false),
+        (Period::rolling(secs(3_600)), true),
+    ] {
+        let mut app = App::new(quota(period));
+        let keyed = || event(10).idempotency_key("first");
+        let body = |app: &App| {
+            serde_json::to_value(app.engine.track(&keyed()).expect("valid")).expect("a body")
+        };
+        app.engine.rules().adjust("r", ANN, -7, "before").expect("good");
+        let first = body(&app);
+        assert_eq!(first["quotas"][0]["adjusted"], -7);
+        app.engine.rules().adjust("r", ANN, -9, "after").expect("good");
+        app.engine.rules().adjust("r", ("customer_id", "bob"), -1, "another").expect("good");
+        if is_removed {
+            app.engine.rules().remove("r").expect("it is there");
+        }
+        for crash in [false, true] {
+            assert_eq!(body(&app), first, "{period:?} {is_removed}");
+            app = app.again(crash);
+            // Of rules that are gone nothing is summed up once any have changed.
+            app.engine.rules().add(limit(Algorithm::FixedWindow).id("l")).expect("good");
+            assert_eq!(body(&app), first, "{period:?} {is_removed} {crash}");
+            app.engine.rules().remove("l").expect("it is there");
+        }
     }
 }
 
