@@ -13,8 +13,8 @@ pub(crate) mod steps;
 
 use self::steps::*;
 use crate::support::oracle::{
-    Answer, DAY, Fault, Kind, MINUTE, Measure, Missing, Nanos, PlainEvent, PlainReserved,
-    Reservation as Known, Rule, SECOND, Span, State, Verdict, Wait, period,
+    Answer, DAY, Fault, Kind, MINUTE, Measure, Missing, Nanos, PlainAdjust, PlainEvent,
+    PlainReserved, Reservation as Known, Rule, SECOND, Span, State, Verdict, Wait, period,
 };
 use crate::support::{Pair, START, add, cases, change, duration, event, rule_set, seed};
 use limitry::reservations::ReservationId;
@@ -653,5 +653,46 @@ fn a_rule_that_an_event_lacks_a_dimension_of_replaces_others_at_any_time() {
         assert!(seen.is_ok_and(|seen| seen.quotas.len() == 1));
         let seen = pair.record(&PlainEvent::new("ann", "call").text("team", "blue"));
         assert!(seen.expect("as the oracle says").is_ok_and(|seen| seen.quotas.len() == 2));
+    }
+}
+
+/// Found by the search: this side said of a window that a refund took back what is held.
+#[test]
+fn a_reset_leaves_what_is_held_whatever_was_given_back_before() {
+    let window = 100 * SECOND;
+    for kind in [
+        Kind::Sliding { window },
+        Kind::Fixed { window },
+        Kind::Bucket { window, burst: None },
+        Kind::Calendar(Span::Hour),
+    ] {
+        for (used, held, refund, is_committed) in
+            [(0, 1, 1, false), (0, 3, 1, true), (5, 3, 4, true), (5, 3, 4, false), (5, 3, 1, true)]
+        {
+            let tokens =
+                |input| PlainEvent { input: Some(input), ..PlainEvent::new("ann", "call") };
+            let adjusting = |amount| {
+                let (rule, key, once) = ("r0".into(), Vec::new(), None);
+                PlainAdjust { rule, key, amount, once }
+            };
+            let rules = [Rule::new("r0", 10, kind).measure(Measure::Tokens)];
+            let mut pair = Pair::without_a_record(&rules);
+            let mut run = || {
+                pair.track(&tokens(used)).map(drop)?;
+                let guard = pair.reserve(&tokens(held), Hold::lasting(duration(MINUTE)))?.1;
+                pair.adjust(&adjusting(Some(-1_000 * refund)))?.expect("good");
+                pair.adjust(&adjusting(None))?.expect("good");
+                pair.standing(&tokens(1)).map(drop)?;
+                let id = guard.as_ref().expect("it is held").id();
+                if is_committed {
+                    pair.commit(id, guard, &tokens(held))?.expect("it is open");
+                } else {
+                    pair.release(id, guard)?;
+                }
+                pair.standing(&tokens(1)).map(drop)
+            };
+            let case = format!("{kind:?} {used} {held} {refund} {is_committed}");
+            run().unwrap_or_else(|why| panic!("{case}: {why}"));
+        }
     }
 }

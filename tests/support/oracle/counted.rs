@@ -303,7 +303,7 @@ impl CountedRule {
     }
 
     /// Whether a use of a window may still count.
-    fn may_count(&self, late: Nanos, at: Nanos, now: Nanos) -> bool {
+    pub(super) fn may_count(&self, late: Nanos, at: Nanos, now: Nanos) -> bool {
         match self.rule.kind {
             Kind::Fixed { window } => at.div_euclid(window) == now.div_euclid(window),
             Kind::Sliding { window } => at + late + window > now,

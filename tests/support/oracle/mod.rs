@@ -687,8 +687,13 @@ impl Oracle {
         }
     }
 
-    /// Whether a rule that judges refuses events which lack a dimension that this one lacks.
-    pub fn refuses_what_lacks(&self, plain: &PlainEvent) -> bool {
+    /// Whether a rule that judges now refuses events which lack a dimension that this one lacks.
+    pub fn refuses_what_lacks(&mut self, plain: &PlainEvent) -> bool {
+        self.read_clock();
+        self.insists(plain)
+    }
+
+    fn insists(&self, plain: &PlainEvent) -> bool {
         self.judging(plain, self.now)
             .into_iter()
             .any(|at| self.rules[at].rule.refuses_what_lacks(plain))
@@ -775,7 +780,7 @@ impl Oracle {
     /// Why the event itself is at fault, if it is.
     fn bad(&self, act: &Act<'_>, live: &[usize]) -> Option<&'static str> {
         let Act { verb, plain, .. } = *act;
-        if verb.asks() && self.refuses_what_lacks(plain) {
+        if verb.asks() && self.insists(plain) {
             return Some("lacks a dimension");
         }
         let stamp = plain.stamp?;

@@ -64,9 +64,20 @@ impl CountedRule {
     /// How much of what is used is held: of a rate limit what was taken in the window of now.
     fn held_in_use(&self, key: &[String], now: Nanos) -> Range<Milli> {
         match self.rule.kind {
+            // Of a window what it took there, whatever a refund has taken back meanwhile.
             Kind::Fixed { .. } | Kind::Sliding { .. } => {
                 let open: Vec<usize> = self.open(key).into_iter().map(|(_, hold)| hold).collect();
-                self.sum(key, now, now, |entry| open.iter().any(|hold| entry.is_of(*hold)))
+                let late = self.lateness(key, now);
+                let takes =
+                    self.log(key).iter().filter(|it| open.iter().any(|hold| it.is_of(*hold)));
+                takes.cloned().fold(Range::new(0, 0), |sum, mut take| {
+                    let at = self.counted_at(&take);
+                    let Some((lo, hi)) = take.amount() else { return sum };
+                    let counts = |late| self.may_count(late, at, now);
+                    let (lo, hi) =
+                        (if counts(0) { *lo } else { 0 }, if counts(late) { *hi } else { 0 });
+                    Range::new(sum.lo + lo, sum.hi + hi)
+                })
             }
             _ => self.held(key, now, now),
         }
@@ -119,6 +130,8 @@ impl Oracle {
         let due = match (asked.amount, counted.rule.kind) {
             (Some(amount), _) => Range::new(amount, amount),
             (None, Kind::Bucket { .. }) => counted.committed_of_bucket(&key, now).negative(),
+            // It begins anew after all that came before.
+            (None, Kind::Rolling { .. }) => counted.committed(&key, now + 1).negative(),
             (None, _) => counted.committed(&key, now).negative(),
         };
         if !(due.lo <= made.lo && made.hi <= due.hi) {
