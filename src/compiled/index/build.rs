@@ -11,7 +11,8 @@ use super::conditions::{
 };
 use super::missing::Lenient;
 use super::{
-    Entry, Filtered, Index, Indexed, Prepared, Rank, RowKind, SeenFlag, Shape, Special, group_hash,
+    Entry, Filtered, Found, Index, Indexed, Prepared, Rank, RowKind, SeenFlag, Shape, Special,
+    group_hash,
 };
 use crate::compiled::times::Times;
 use crate::counters::{ACCOUNTS, Match};
@@ -125,16 +126,6 @@ impl Build {
             shapes.map(|(dimensions, rules)| Shape { dimensions, rules }).collect();
         let (by_built_in, by_property) = by_rarest(shapes.iter().map(|it| it.dimensions.iter()));
         let conditional = self.conditional.finish();
-        let every_event = |dimension: &Dimension| {
-            matches!(dimension, Dimension::CustomerId | Dimension::EventType)
-        };
-        let applies = |rule: &u32| {
-            self.rules.get(*rule as usize).is_some_and(|indexed| {
-                let kind = self.kinds.get(indexed.kind as usize);
-                indexed.policy.is_none()
-                    && kind.is_some_and(|kind| kind.partition.iter().all(every_event))
-            })
-        };
         let has_policy = |rule: &u32| {
             self.rules.get(*rule as usize).is_some_and(|indexed| indexed.policy.is_some())
         };
@@ -146,22 +137,20 @@ impl Build {
             indexed.map_or((None, 0), |indexed| (indexed.policy, indexed.place))
         });
         let times = times.map(Arc::new);
-        let has_times = times.is_some();
-        let is_special = conditional.is_some() || !by_missing.is_empty() || has_times;
+        let is_special = conditional.is_some() || !by_missing.is_empty() || times.is_some();
         let is_marking = |entry: &Option<Entry>| entry.as_ref().is_some_and(|it| it.is_marking);
         let first_marking = entries.iter().position(is_marking);
         let first_marking = first_marking.and_then(|first| u32::try_from(first).ok());
-        let is_plain = shapes.is_empty()
-            && self.lenient.is_empty()
-            && !is_special
-            && first_marking.is_none()
-            && !always.iter().any(has_policy);
+        let is_marking = |rule: &u32| first_marking.is_some_and(|first| *rule >= first);
+        let is_lenient = |rule: &u32| self.lenient.contains_key(rule);
+        let is_plain = times.is_none()
+            && !always.iter().any(|it| has_policy(it) || is_marking(it) || is_lenient(it));
         Index {
             prepared: is_plain.then(|| prepare(&self.rules, &self.kinds, &always)),
-            always_apply: !has_times && always.iter().all(applies),
+            has_filters: !shapes.is_empty() || conditional.is_some() || !by_missing.is_empty(),
             rules: self.rules.into(),
             kinds: self.kinds.into(),
-            always: always.into(),
+            always: always.into_iter().map(Found::judging).collect(),
             shapes: shapes.into(),
             by_built_in: by_built_in.into(),
             by_property,

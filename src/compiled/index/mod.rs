@@ -79,12 +79,12 @@ pub(crate) struct Index {
     /// The rows that rules have, each kind once.
     kinds: Box<[RowKind]>,
     /// The rules without a filter, by the kind of their rows.
-    always: Box<[u32]>,
-    /// Those apply to every event: none has a policy or a dimension that an event may lack.
-    always_apply: bool,
-    /// What every event matches that has the dimensions of the partitions, where no rule has a
-    /// filter or a policy, and all skip an event that lacks a dimension.
+    always: Box<[Found]>,
+    /// What an event matches of those that matches no other rule, where none of them has a policy,
+    /// judges at times alone, marks values, or does more than skip an event that lacks a dimension.
     prepared: Option<Prepared>,
+    /// Some rules have a filter.
+    has_filters: bool,
     shapes: Box<[Shape]>,
     /// The shapes that are looked for by a built-in dimension.
     by_built_in: Box<[u32]>,
@@ -372,8 +372,8 @@ impl Index {
             self.note_dimensions(hashes.event());
         }
         match &self.prepared {
-            Some(prepared) => prepared.find(hashes, matches),
-            None => self.find_unprepared(hashes, at, matches, None),
+            Some(prepared) if !self.has_filters => prepared.find(hashes, matches),
+            _ => self.find_by_filters(hashes, at, matches, None),
         }
     }
 
@@ -386,14 +386,11 @@ impl Index {
         matches: &mut Matches<'e>,
         insisting: &mut Insisting,
     ) {
-        match &self.prepared {
-            Some(_) => self.find(hashes, at, matches),
-            None => self.find_unprepared(hashes, at, matches, Some(insisting)),
-        }
+        self.find_by_filters(hashes, at, matches, Some(insisting));
     }
 
     #[inline(never)]
-    fn find_unprepared<'e>(
+    fn find_by_filters<'e>(
         &'e self,
         hashes: &DimensionHashes<'e, '_>,
         at: &At,
@@ -401,8 +398,7 @@ impl Index {
         insisting: Option<&mut Insisting>,
     ) {
         let event = hashes.event();
-        let mut found: RulesFound = self.always.iter().copied().map(Found::judging).collect();
-        let in_order = found.len();
+        let mut found = RulesFound::new();
         for shape in &self.by_built_in {
             self.find_filtered(*shape, hashes, &mut found);
         }
@@ -416,16 +412,22 @@ impl Index {
         if let Some(special) = &self.special {
             self.find_special(special, hashes, &mut found);
         }
-        if found.len() > in_order {
+        if found.is_empty()
+            && let Some(prepared) = &self.prepared
+        {
+            return prepared.find(hashes, matches);
+        }
+        // In the order of their kinds, as they are.
+        let is_sorted = found.is_empty();
+        found.insert_from_slice(0, &self.always);
+        if !is_sorted {
             found.sort_unstable_by_key(|found| (self.kind_of(found.rule), found.rule));
         }
-        if found.len() > in_order || !self.always_apply {
-            self.keep_those_with_partition(event, &mut found);
-            if let Some(times) = self.times() {
-                choose_by_time(times, at, &mut found, matches);
-            } else {
-                self.choose_by_policy(&mut found);
-            }
+        self.keep_those_with_partition(event, &mut found);
+        if let Some(times) = self.times() {
+            choose_by_time(times, at, &mut found, matches);
+        } else {
+            self.choose_by_policy(&mut found);
         }
         if let Some(first) = self.first_marking {
             leave_out_marks(first, &mut found, matches);
