@@ -33,8 +33,21 @@ macro_rules! read_as_text {
 }
 pub(crate) use read_as_text;
 
-/// Lets serde read a type as the text that its `FromStr` reads, and print what its `Display` does.
+/// Lets serde read a type as the text that its `FromStr` reads, and print what its `Display` does:
+/// where the type has a `word` for most of what it is, those without the formatter.
 macro_rules! as_text {
+    ($name:ident by words) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self.word() {
+                    Some(word) => serializer.serialize_str(word),
+                    None => serializer.collect_str(self),
+                }
+            }
+        }
+
+        $crate::base::text::read_as_text!($name);
+    };
     ($name:ident) => {
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -81,16 +81,28 @@ impl Metric {
     }
 }
 
+impl Metric {
+    /// The word of one that a word alone names.
+    fn word(&self) -> Option<&str> {
+        match self {
+            Self::TotalEvents => Some("total_events"),
+            Self::TotalTokens => Some("total_tokens"),
+            Self::TotalCostCents => Some("total_cost_cents"),
+            Self::Value(MetricValue(ValueName::Other(_))) | Self::Meter(_) | Self::Unique(_) => {
+                None
+            }
+            Self::Value(MetricValue(built_in)) => Some(built_in.as_str()),
+        }
+    }
+}
+
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TotalEvents => f.write_str("total_events"),
-            Self::TotalTokens => f.write_str("total_tokens"),
-            Self::TotalCostCents => f.write_str("total_cost_cents"),
             Self::Value(MetricValue(ValueName::Other(name))) => write!(f, "values.{name}"),
-            Self::Value(MetricValue(built_in)) => f.write_str(built_in.as_str()),
             Self::Meter(id) => write!(f, "{METER}{id}"),
             Self::Unique(dimension) => write!(f, "{UNIQUE}{dimension}"),
+            named => f.write_str(named.word().unwrap_or_default()),
         }
     }
 }
@@ -154,4 +166,4 @@ impl FromStr for Metric {
     }
 }
 
-as_text!(Metric);
+as_text!(Metric by words);

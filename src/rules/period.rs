@@ -81,21 +81,29 @@ impl Period {
     }
 }
 
+impl Period {
+    /// The word of one that a word alone names.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Hour => Some("hour"),
+            Self::Day => Some("day"),
+            Self::Week => Some("week"),
+            Self::Month => Some("month"),
+            Self::Year => Some("year"),
+            Self::AllTime => Some("all_time"),
+            Self::Concurrent => Some("concurrent"),
+            Self::Rolling(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Hour => "hour",
-            Self::Day => "day",
-            Self::Week => "week",
-            Self::Month => "month",
-            Self::Year => "year",
-            Self::AllTime => "all_time",
-            Self::Concurrent => "concurrent",
-            Self::Rolling(length) => {
-                f.write_str("rolling:")?;
-                return duration_text::print(*length, "d", f);
-            }
-        })
+        if let Self::Rolling(length) = self {
+            f.write_str("rolling:")?;
+            return duration_text::print(*length, "d", f);
+        }
+        f.write_str(self.word().unwrap_or_default())
     }
 }
 
@@ -147,4 +155,4 @@ impl FromStr for Period {
     }
 }
 
-as_text!(Period);
+as_text!(Period by words);

@@ -65,15 +65,25 @@ impl Window {
     }
 }
 
+impl Window {
+    /// How one that has a name is shown.
+    pub(crate) fn shown(self) -> Option<&'static str> {
+        match self {
+            Self::Second => Some("1s"),
+            Self::Minute => Some("1m"),
+            Self::Hour => Some("1h"),
+            Self::Day => Some("1d"),
+            Self::Every(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Second => f.write_str("1s"),
-            Self::Minute => f.write_str("1m"),
-            Self::Hour => f.write_str("1h"),
-            Self::Day => f.write_str("1d"),
-            Self::Every(length) => duration_text::print(*length, "d", f),
+        if let Self::Every(length) = self {
+            return duration_text::print(*length, "d", f);
         }
+        f.write_str(self.shown().unwrap_or_default())
     }
 }
 

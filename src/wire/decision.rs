@@ -115,7 +115,10 @@ fn is_nothing(amount: &Amount) -> bool {
 
 /// A window as a status shows it, `1h`; a rule says `hour`. Both are read.
 fn as_text<S: Serializer>(window: &Window, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(window)
+    match window.shown() {
+        Some(shown) => serializer.serialize_str(shown),
+        None => serializer.collect_str(window),
+    }
 }
 
 impl Serialize for RateLimitStatus<'_> {
