@@ -362,9 +362,14 @@ impl Findings {
         opening.filter(|units| funds.opening.is_some() && all <= *units).map(|_| from)
     }
 
-    /// What headers may say, in the order of the definitions: of hard rules with a limit.
-    pub(super) fn header_figures(&self) -> impl Iterator<Item = HeaderFigures<'_>> {
-        self.hard().filter_map(|(compiled, charge)| {
+    /// What headers may say, in the order of the definitions: of hard rules with a limit, and of
+    /// those alone that are asked for.
+    pub(super) fn header_figures(
+        &self,
+        of: impl Fn(&Rule) -> bool,
+    ) -> impl Iterator<Item = HeaderFigures<'_>> {
+        let asked = self.hard().filter(move |(compiled, _)| of(&compiled.rule));
+        asked.filter_map(|(compiled, charge)| {
             let rule = &compiled.rule;
             let figures = self.figures(compiled, charge);
             let limit = compiled.limit(figures)?;

@@ -317,9 +317,12 @@ impl Decision {
         if self.is_let_in() { 201 } else { 429 }
     }
 
-    /// The figures of the rules that headers tell of.
-    pub(crate) fn header_figures(&self) -> impl Iterator<Item = HeaderFigures<'_>> {
-        self.findings().header_figures()
+    /// The figures of the rules that headers tell of, of those that are asked for.
+    pub(crate) fn header_figures(
+        &self,
+        of: impl Fn(&Rule) -> bool,
+    ) -> impl Iterator<Item = HeaderFigures<'_>> {
+        self.findings().header_figures(of)
     }
 
     /// The Unix second of the decision, rounded up.

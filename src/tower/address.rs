@@ -13,7 +13,16 @@ use http::{HeaderMap, HeaderName};
 /// nobody has 2^64 names.
 pub(super) fn name_of(address: IpAddr) -> String {
     match address.to_canonical() {
-        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V4(address) => {
+            let (mut name, mut digits) = (String::with_capacity(15), itoa::Buffer::new());
+            for part in address.octets() {
+                if !name.is_empty() {
+                    name.push('.');
+                }
+                name.push_str(digits.format(part));
+            }
+            name
+        }
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
             format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))

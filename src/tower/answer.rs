@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
@@ -15,6 +15,9 @@ use crate::wire::HeaderDialect;
 /// Where the problem types of limits are registered (draft-ietf-httpapi-ratelimit-headers-10).
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 const BLANK: &str = "about:blank";
+
+/// Marks the answer of a replay.
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The longest text that an answer gives as its reason.
 const MAX_DETAIL: usize = 512;
@@ -79,20 +82,56 @@ fn shortened(text: &str) -> &str {
     ends.find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
-/// Sets the headers of a decision, unless the response has one of them already: it is an inner
-/// layer's, or the service's, which knows better.
-pub(super) fn set_limits(headers: &mut HeaderMap, decision: &Decision, dialect: HeaderDialect) {
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const METRIC: HeaderName = HeaderName::from_static("x-quota-metric");
+const DRAFT_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+/// The names that a decision has, ready for a map: making one of a text takes longer than all else
+/// that is done for a header.
+static NAMES: [(&str, HeaderName); 10] = [
+    ("X-RateLimit-Limit", LIMIT),
+    ("X-RateLimit-Remaining", HeaderName::from_static("x-ratelimit-remaining")),
+    ("X-RateLimit-Reset", HeaderName::from_static("x-ratelimit-reset")),
+    ("Retry-After", RETRY_AFTER),
+    ("X-Quota-Reset", HeaderName::from_static("x-quota-reset")),
+    ("X-Quota-Period", HeaderName::from_static("x-quota-period")),
+    ("X-Quota-Metric", METRIC),
+    ("RateLimit-Policy", HeaderName::from_static("ratelimit-policy")),
+    ("RateLimit", DRAFT_LIMIT),
+    ("Idempotent-Replayed", REPLAYED),
+];
+
+/// Sets the headers of a decision, for an answer that the layer does not make: in a handler that
+/// asks the engine itself. The same as [`Decision::headers_in`], a few times faster. Nothing is set
+/// where the answer has limits already: they are an inner layer's, or the service's, which knows
+/// better.
+///
+/// ```
+/// use http::HeaderMap;
+/// use limitry::tower::set_headers;
+/// use limitry::wire::HeaderDialect;
+/// use limitry::{Engine, Event, RateLimit, Window};
+///
+/// let engine = Engine::builder().rate_limit(RateLimit::new("Calls", 60, Window::Minute)).build()?;
+/// let decision = engine.track(&Event::new("cust_123", "model_call"))?;
+/// let mut headers = HeaderMap::new();
+/// set_headers(&mut headers, &decision, HeaderDialect::XRateLimit);
+/// assert_eq!(headers["x-ratelimit-remaining"], "59");
+/// # Ok::<(), limitry::Error>(())
+/// ```
+pub fn set_headers(headers: &mut HeaderMap, decision: &Decision, dialect: HeaderDialect) {
     let is_there = match dialect {
-        HeaderDialect::Draft10 => headers.contains_key("ratelimit"),
-        _ => headers.contains_key("x-ratelimit-limit") || headers.contains_key("x-quota-metric"),
+        HeaderDialect::Draft10 => headers.contains_key(DRAFT_LIMIT),
+        _ => headers.contains_key(LIMIT) || headers.contains_key(METRIC),
     };
-    if is_there || headers.contains_key(http::header::RETRY_AFTER) {
+    if is_there || headers.contains_key(RETRY_AFTER) {
         return;
     }
     for (name, value) in decision.headers_in(dialect) {
-        // Both are ASCII.
-        let name = HeaderName::from_bytes(name.as_bytes());
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+        let known = NAMES.iter().find(|(said, _)| *said == name).map(|(_, known)| known.clone());
+        debug_assert!(known.is_some(), "{name} is not among the names");
+        // Values are ASCII.
+        if let (Some(name), Ok(value)) = (known, HeaderValue::try_from(value)) {
             headers.insert(name, value);
         }
     }

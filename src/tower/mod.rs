@@ -15,6 +15,7 @@ mod replay;
 mod service;
 mod source;
 
+pub use self::answer::set_headers;
 pub use self::body::LimitBody;
 pub use self::commit::{Commit, Ended, StreamReader};
 pub use self::extract::Extracted;

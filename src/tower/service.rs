@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -191,7 +191,7 @@ impl Options {
             Some(answer) => answer(request, decision),
             None => answer::refusal(request, decision),
         };
-        answer::set_limits(response.headers_mut(), decision, self.dialect);
+        answer::set_headers(response.headers_mut(), decision, self.dialect);
         Verdict::Answer(Box::new(response))
     }
 
@@ -218,7 +218,6 @@ impl Options {
     }
 
     async fn replayed(&self, request: Parts, status: KeyStatus) -> Box<Response<Bytes>> {
-        const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
         let conflict = answer::failure(
             &request,
             StatusCode::CONFLICT,
@@ -230,7 +229,7 @@ impl Options {
         };
         Box::new(match stored {
             Some(mut response) => {
-                response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+                response.headers_mut().insert(answer::REPLAYED, HeaderValue::from_static("true"));
                 response
             }
             None => conflict,
@@ -247,12 +246,12 @@ impl Options {
         let reading = match pass {
             Pass::Free => None,
             Pass::Tracked(decision) => {
-                answer::set_limits(&mut parts.headers, &decision, self.dialect);
+                answer::set_headers(&mut parts.headers, &decision, self.dialect);
                 None
             }
             Pass::Reserved(open) => {
                 let decision = open.reservation.decision();
-                answer::set_limits(&mut parts.headers, decision, self.dialect);
+                answer::set_headers(&mut parts.headers, decision, self.dialect);
                 reading::start(*open, self, &parts, body.size_hint().exact())
             }
         };

@@ -102,14 +102,13 @@ impl Headers {
 
 fn x_rate_limit(decision: &Decision) -> Pairs {
     let figures = if decision.retry_after().is_some() {
+        let figures = decision.header_figures(|_| true);
         // Of equals the first.
-        decision.header_figures().filter(|figures| figures.refused_until.is_some()).reduce(
-            |longest, figures| {
-                if figures.refused_until > longest.refused_until { figures } else { longest }
-            },
-        )
+        figures.filter(|figures| figures.refused_until.is_some()).reduce(|longest, figures| {
+            if figures.refused_until > longest.refused_until { figures } else { longest }
+        })
     } else {
-        let limits = decision.header_figures().filter(|figures| figures.rule.is_rate_limit());
+        let limits = decision.header_figures(Rule::is_rate_limit);
         limits.min_by(|a, b| a.share().cmp(&b.share()).then_with(|| b.reset.cmp(&a.reset)))
     };
     let mut pairs = Pairs::new();
@@ -117,8 +116,8 @@ fn x_rate_limit(decision: &Decision) -> Pairs {
     let reset = figures.reset.map(|second| second.to_string());
     match figures.rule {
         Rule::RateLimit(_) => {
-            pairs.push(("X-RateLimit-Limit", figures.limit.to_string()));
-            pairs.push(("X-RateLimit-Remaining", figures.remaining.to_string()));
+            pairs.push(("X-RateLimit-Limit", text_of(figures.limit)));
+            pairs.push(("X-RateLimit-Remaining", text_of(figures.remaining)));
             pairs.extend(reset.map(|reset| ("X-RateLimit-Reset", reset)));
         }
         Rule::Quota(quota) => {
@@ -128,6 +127,11 @@ fn x_rate_limit(decision: &Decision) -> Pairs {
         }
     }
     pairs
+}
+
+/// An amount as text. A whole number is written at once, without the formatter.
+fn text_of(amount: Amount) -> String {
+    amount.whole_units().map_or_else(|| amount.to_string(), |units| units.to_string())
 }
 
 impl HeaderFigures<'_> {
@@ -164,7 +168,7 @@ fn draft_10(decision: &Decision) -> Pairs {
     let now = decision.second();
     let is_refusal = decision.retry_after().is_some();
     let figures =
-        decision.header_figures().filter(|figures| !is_refusal || figures.refused_until.is_some());
+        decision.header_figures(|_| true).filter(|it| !is_refusal || it.refused_until.is_some());
     let (policies, limits): (Vec<_>, Vec<_>) =
         figures.map(|figures| (policy(&figures), limit(&figures, is_refusal, now))).unzip();
     let mut pairs = Pairs::new();

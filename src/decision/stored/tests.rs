@@ -25,7 +25,7 @@ fn renderings(decision: &Decision) -> Vec<String> {
     all.push(decision.outcome().to_string());
     all.extend(decision.rate_limits().map(|status| format!("{status:?}")));
     all.extend(decision.quotas().map(|status| format!("{status:?}")));
-    all.extend(decision.header_figures().map(|told| format!("{told:?}")));
+    all.extend(decision.header_figures(|_| true).map(|told| format!("{told:?}")));
     all
 }
 

@@ -1,7 +1,6 @@
 //! Events: decided about, recorded, listed.
 
 use axum::http::StatusCode;
-use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::Response;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -11,7 +10,8 @@ use crate::events::{EventId, EventQuery};
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, from_json, json};
 use crate::http::failure::Failure;
-use crate::wire::{EventBatch, event_from_json};
+use crate::tower::set_headers;
+use crate::wire::{EventBatch, HeaderDialect, event_from_json};
 use crate::{Decision, Engine, Event};
 
 /// `POST /track`: 201, or 429 with what refused and how long to wait.
@@ -46,14 +46,7 @@ fn read(body: &[u8], key: Option<String>) -> Result<Event<'_>, Failure> {
 fn decided(decision: &Decision) -> Result<Response, Failure> {
     let status = StatusCode::from_u16(decision.status_code());
     let mut response = json(status.unwrap_or(StatusCode::CREATED), decision)?;
-    for (name, value) in decision.headers() {
-        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
-        else {
-            debug_assert!(false, "{name}: headers are printable ASCII");
-            continue;
-        };
-        response.headers_mut().insert(name, value);
-    }
+    set_headers(response.headers_mut(), decision, HeaderDialect::XRateLimit);
     Ok(response)
 }
 
