@@ -4,9 +4,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-use axum::RequestPartsExt;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{FromRequest, RawPathParams, Request};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
@@ -22,7 +20,6 @@ use super::failure::{Failure, Reason};
 use super::figures::ProjectFigures;
 use super::first::alerts::QuotaAlerts;
 use super::live::Live;
-use super::replay::HeaderKey;
 use super::second::tokens::{Client, Tokens};
 use crate::Engine;
 use crate::store::Durability;
@@ -158,7 +155,7 @@ impl Project {
     }
 }
 
-/// Where a request has come from, as the door leaves it in its extensions.
+/// Where a request has come from, as the door knows it.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) project: Project,
@@ -180,24 +177,21 @@ pub(super) struct Call {
     max_body_bytes: usize,
 }
 
-impl<S: Sync> FromRequest<S> for Call {
-    type Rejection = StatusCode;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, StatusCode> {
-        let (mut parts, body) = request.into_parts();
-        // Nothing comes here but through the door.
-        let caller = parts.extensions.remove::<Caller>();
-        let caller = caller.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
-        let Caller { project, access, client, max_body_bytes } = caller;
-        let key = parts.extensions.remove::<HeaderKey>().map(|key| key.0);
-        let path = parts.extract::<RawPathParams>().await;
-        let path = path.iter().flatten().map(|(_, value)| value.to_owned()).collect();
-        let query = Params::of(parts.uri.query().unwrap_or_default());
-        Ok(Self { project, access, client, query, path, key, body, max_body_bytes })
-    }
-}
-
 impl Call {
+    /// Takes the query, the parts of the path that name something, the header that names the
+    /// request among its repetitions, and the body.
+    pub(super) fn of(
+        caller: Caller,
+        query: Option<&str>,
+        path: Vec<String>,
+        key: Option<String>,
+        body: Body,
+    ) -> Self {
+        let Caller { project, access, client, max_body_bytes } = caller;
+        let query = query.map(Params::of).unwrap_or_default();
+        Self { project, access, client, query, path, key, body, max_body_bytes }
+    }
+
     /// Checks that the key may be used for this.
     pub(super) fn needs(self, need: Need) -> Result<Self, Failure> {
         self.may(need)?;

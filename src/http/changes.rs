@@ -135,9 +135,9 @@ impl RuleRequest {
         let is_below = |list: &&str| {
             path.strip_prefix(*list).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        let is_question = Self::QUESTIONS.iter().any(|word| path.rsplit('/').next() == Some(word));
-        let changes = *method != Method::GET && !is_own && !is_question;
-        if !changes || !Self::LISTS.iter().any(is_below) {
+        let is_change = *method != Method::GET && !is_own && Self::LISTS.iter().any(is_below);
+        let last = || path.rsplit('/').next().unwrap_or_default();
+        if !is_change || Self::QUESTIONS.contains(&last()) {
             return None;
         }
         // An id may be as long as a path.

@@ -1,14 +1,13 @@
 //! Why a request has no answer, before it is known in which shape that is said.
 
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::http::header::{ALLOW, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::errors::{QueryError, SimulateError};
 
-/// Why a request has no answer. As a response it has a status alone: the door says the rest, as the
-/// caller's generation does.
+/// Why a request has no answer. The door says it, as the caller's generation does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) reason: Reason,
@@ -18,6 +17,8 @@ pub(super) struct Failure {
     pub(super) message: String,
     /// All that is wrong, where it is told apart.
     pub(super) details: Vec<Detail>,
+    /// The methods that the path has, where the request's is none of them.
+    pub(super) allowed: Vec<Method>,
 }
 
 /// One of the things that are wrong with what came.
@@ -80,7 +81,8 @@ impl Reason {
 
 impl Failure {
     pub(super) fn new(reason: Reason, message: &(impl ToString + ?Sized)) -> Self {
-        Self { reason, code: None, message: message.to_string(), details: Vec::new() }
+        let (message, details, allowed) = (message.to_string(), Vec::new(), Vec::new());
+        Self { reason, code: None, message, details, allowed }
     }
 
     /// Names it for programs.
@@ -109,16 +111,33 @@ impl Failure {
         if says_more { &self.message } else { self.reason.usual() }
     }
 
+    /// The path has other methods.
+    pub(super) fn not_allowed<'m>(methods: impl Iterator<Item = &'m Method>) -> Self {
+        let mut allowed: Vec<Method> = methods.cloned().collect();
+        if allowed.contains(&Method::GET) {
+            allowed.push(Method::HEAD);
+        }
+        Self { allowed, ..Reason::NotAllowed.into() }
+    }
+
+    /// The headers that go with it, whatever the body says (RFC 9110, sections 11.6.1 and 10.2.1).
+    pub(super) fn put_headers(&self, headers: &mut HeaderMap) {
+        match self.reason {
+            Reason::Unauthorized => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Reason::NotAllowed => {
+                let names: Vec<&str> = self.allowed.iter().map(Method::as_str).collect();
+                if let Ok(names) = HeaderValue::try_from(names.join(", ")) {
+                    headers.insert(ALLOW, names);
+                }
+            }
+            _ => {}
+        }
+    }
+
     pub(super) fn not_found(kind: &str, id: &str) -> Self {
         Self::new(Reason::NotFound, &format_args!("no {kind} has the id {id:?}"))
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let mut response = self.reason.status().into_response();
-        response.extensions_mut().insert(self);
-        response
     }
 }
 

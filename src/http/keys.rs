@@ -39,8 +39,19 @@ pub struct ApiKeys {
 
 /// A key: what it opens, and the hash by which it is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "KeyForm", into = "KeyForm")]
 pub struct ApiKey {
+    hash: KeyHash,
+    /// Made once, for each request takes a copy: also of who it is, where the key has no name.
+    access: Access,
+    name: Option<String>,
+    ends_at: Option<Timestamp>,
+}
+
+/// A key as a file has it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "ApiKey", deny_unknown_fields)]
+struct KeyForm {
     hash: KeyHash,
     project: String,
     generation: Generation,
@@ -60,22 +71,25 @@ impl ApiKey {
     pub fn new(key: &str, project: impl Into<String>) -> Option<Self> {
         let generation = Generation::of_key(key)?;
         let hash = KeyHash::of(key)?;
-        let (project, scope) = (project.into(), Scope::All);
-        Some(Self { hash, project, generation, scope, name: None, ends_at: None })
+        Some(Self::of(hash, Access::to(project, generation), None, None))
+    }
+
+    fn of(hash: KeyHash, access: Access, name: Option<String>, ends_at: Option<Timestamp>) -> Self {
+        let access = access.who(name.clone().unwrap_or_else(|| hash.short()));
+        Self { hash, access, name, ends_at }
     }
 
     /// Narrows it to a scope.
     #[must_use]
     pub fn scope(mut self, scope: Scope) -> Self {
-        self.scope = scope;
+        self.access.scope = scope;
         self
     }
 
     /// Gives it a name for people.
     #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
+    pub fn name(self, name: impl Into<String>) -> Self {
+        Self::of(self.hash, self.access, Some(name.into()), self.ends_at)
     }
 
     /// Lets it open nothing from an instant on.
@@ -84,10 +98,18 @@ impl ApiKey {
         self.ends_at = Some(end.into());
         self
     }
+}
 
-    fn access(&self) -> Access {
-        let access = Access::to(&*self.project, self.generation).scope(self.scope);
-        access.who(self.name.clone().unwrap_or_else(|| self.hash.short()))
+impl From<KeyForm> for ApiKey {
+    fn from(KeyForm { hash, project, generation, scope, name, ends_at }: KeyForm) -> Self {
+        Self::of(hash, Access::to(project, generation).scope(scope), name, ends_at)
+    }
+}
+
+impl From<ApiKey> for KeyForm {
+    fn from(ApiKey { hash, access, name, ends_at }: ApiKey) -> Self {
+        let Access { project, generation, scope, .. } = access;
+        Self { hash, project, generation, scope, name, ends_at }
     }
 }
 
@@ -108,7 +130,7 @@ impl ApiKeys {
     /// Returns the projects that keys open, each once.
     #[must_use]
     pub fn projects(&self) -> Vec<&str> {
-        let mut projects: Vec<&str> = self.keys.iter().map(|key| &*key.project).collect();
+        let mut projects: Vec<&str> = self.keys.iter().map(|key| &*key.access.project).collect();
         projects.sort_unstable();
         projects.dedup();
         projects
@@ -127,7 +149,7 @@ impl ApiKeys {
             }
         }
         let found = found.filter(|known| known.ends_at.is_none_or(|end| now < end))?;
-        Some(found.access())
+        Some(found.access.clone())
     }
 }
 

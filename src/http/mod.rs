@@ -21,7 +21,8 @@
 //! with examples that were answered. `/openapi.json` is that of the key's generation, and without a
 //! key of the first. Paths in them are below where the router is.
 //!
-//! A question about events to an engine that records none is a 409, in each generation.
+//! A question about events to an engine that records none is a 409, in each generation. A 401 says
+//! `WWW-Authenticate: Bearer`, and a 405 in `Allow` which methods the path has.
 //!
 //! # What the first generation answers
 //!
@@ -267,18 +268,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tower_service::Service;
 
 use self::access::bearer;
-use self::call::{Caller, Project, json};
+use self::call::{Call, Caller, Project, json};
 use self::changes::RuleRequest;
 use self::failure::{Failure, Reason};
 use self::figures::ProjectFigures;
 use self::replay::{Answers, Step};
-use self::routes::Routes;
+use self::routes::{Answering, Paths};
 use self::second::client;
 use self::second::tokens::{self, Client};
 use crate::Engine;
@@ -315,7 +315,14 @@ const MAX_REQUEST_ID: usize = 128;
 const PERSONAL: &str = "limitry_pat_";
 
 /// Headers that name what a key opens. One that names something else is refused.
-const NAMES: [&str; 3] = ["x-project", "x-workspace", "x-environment"];
+static NAMES: [HeaderName; 3] = [
+    HeaderName::from_static("x-project"),
+    HeaderName::from_static("x-workspace"),
+    HeaderName::from_static("x-environment"),
+];
+
+/// The caller's own id of a request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is behind the door.
 struct Api {
@@ -325,13 +332,13 @@ struct Api {
     authenticate: Arc<dyn Authenticate>,
     max_body_bytes: usize,
     answers: Arc<Answers>,
-    first: Router,
-    second: Router,
+    first: Paths,
+    second: Paths,
     /// The second one's paths of client tokens.
-    client: Router,
-    third: Router,
+    client: Paths,
+    third: Paths,
     /// The engine's own.
-    own: Router,
+    own: Paths,
 }
 
 /// Makes the API of an engine: see the [module](self). It may be nested under any path.
@@ -354,15 +361,14 @@ pub fn router(engine: Engine, options: Options) -> Router {
         authenticate,
         max_body_bytes,
         answers: Arc::default(),
-        first: serving(first::routes()).fallback(nothing),
-        second: serving(second::routes()).fallback(nothing).nest("/client", client::closed()),
-        client: serving(client::routes()).fallback(client::other),
-        third: serving(third::routes()).fallback(nothing),
-        own: serving(engine::routes())
-            .route(engine::FIGURES, get(figures::page))
-            .route(engine::STREAM, get(live::stream))
-            .method_not_allowed_fallback(not_allowed)
-            .fallback(nothing),
+        first: first::routes().paths(nothing),
+        second: second::routes().paths(client::closed),
+        client: client::routes().paths(client::other),
+        third: third::routes().paths(nothing),
+        own: engine::routes()
+            .paths(nothing)
+            .and_get(engine::FIGURES, figures::page)
+            .and_get(engine::STREAM, live::stream),
     };
     let page =
         if has_page { Router::new().route("/", get(operators::page)) } else { Router::new() };
@@ -377,16 +383,8 @@ pub fn router(engine: Engine, options: Options) -> Router {
         .with_state(Arc::new(api))
 }
 
-/// Serves the paths of a generation.
-fn serving(routes: Routes) -> Router {
-    routes.into_router().method_not_allowed_fallback(not_allowed)
-}
-
-async fn not_allowed() -> Failure {
-    Reason::NotAllowed.into()
-}
-
-async fn nothing() -> Failure {
+/// What is said of a path that is none.
+fn nothing(_: &str) -> Failure {
     Reason::NotFound.into()
 }
 
@@ -454,7 +452,9 @@ impl Face {
             Self::Product(Generation::Third) => json(status, &third::Problem::of(why, &id.shown())),
             Self::Own => engine::said(why, &id.shown()),
         };
-        body.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+        let mut said = body.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response());
+        why.put_headers(said.headers_mut());
+        said
     }
 }
 
@@ -464,7 +464,7 @@ struct RequestId(Option<HeaderValue>);
 
 impl RequestId {
     fn of(headers: &HeaderMap) -> Self {
-        let given = headers.get("x-request-id");
+        let given = headers.get(REQUEST_ID);
         Self(given.filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len())).cloned())
     }
 
@@ -499,7 +499,7 @@ impl Api {
         let (request, turn) = match step.await {
             Ok(Step::Answer(request, Some(turn))) => (request, turn),
             Ok(Step::Answer(request, None)) => {
-                return self.answer_to(caller, request, face, id).await;
+                return self.answer_to(caller, request, None, face, id).await;
             }
             Ok(Step::Replay(response)) => return response,
             Err(why) => return face.said(&why, id),
@@ -508,7 +508,8 @@ impl Api {
         // its end, and its answer kept.
         let (api, own_id, engine) = (Arc::clone(self), id.clone(), caller.project.engine.clone());
         let answered = tokio::spawn(async move {
-            let answer = api.answer_to(caller, request, face, &own_id).await;
+            let key = Some(turn.key.clone());
+            let answer = api.answer_to(caller, request, key, face, &own_id).await;
             turn.keep(answer, engine.now()).await
         });
         answered.await.unwrap_or_else(|_| face.said(&Reason::Internal.into(), id))
@@ -517,33 +518,42 @@ impl Api {
     async fn answer_to(
         &self,
         caller: Caller,
-        mut request: Request,
+        request: Request,
+        key: Option<String>,
         face: Face,
         id: &RequestId,
     ) -> Response {
-        let (project, is_client) = (caller.project.clone(), caller.client.is_some());
         let change = RuleRequest::of(&request, &caller, face == Face::Own);
-        request.extensions_mut().insert(caller);
-        let mut answer = self.answer(request, face, is_client).await;
-        if let Some(why) = answer.extensions_mut().remove::<Failure>() {
-            answer = face.said(&why, id);
-        }
-        if let Some(change) = change.filter(|_| answer.status().is_success()) {
+        let change = change.map(|change| (change, caller.project.clone()));
+        let answer = match self.answer(caller, request, key, face) {
+            Ok(answer) => answer.await,
+            Err(why) => Err(why),
+        };
+        let answer = answer.unwrap_or_else(|why| face.said(&why, id));
+        if let Some((change, project)) = change.filter(|_| answer.status().is_success()) {
             change.note(&project).await;
         }
         answer
     }
 
-    async fn answer(&self, request: Request, face: Face, is_client: bool) -> Response {
-        let mut routes = match face {
-            _ if is_client => self.client.clone(),
-            Face::Product(Generation::First) => self.first.clone(),
-            Face::Product(Generation::Second) => self.second.clone(),
-            Face::Product(Generation::Third) => self.third.clone(),
-            Face::Own => self.own.clone(),
+    /// The answer to come of what the path names.
+    fn answer(
+        &self,
+        caller: Caller,
+        request: Request,
+        key: Option<String>,
+        face: Face,
+    ) -> Result<Answering, Failure> {
+        let paths = match face {
+            _ if caller.client.is_some() => &self.client,
+            Face::Product(Generation::First) => &self.first,
+            Face::Product(Generation::Second) => &self.second,
+            Face::Product(Generation::Third) => &self.third,
+            Face::Own => &self.own,
         };
-        // A router is always ready.
-        routes.call(request).await.unwrap_or_else(|never| match never {})
+        let (parts, body) = request.into_parts();
+        let (handler, named) = paths.find(&parts.method, parts.uri.path())?;
+        Ok(handler(Call::of(caller, parts.uri.query(), named, key, body)))
     }
 
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
@@ -558,7 +568,7 @@ impl Api {
             (project.clone(), access, None)
         };
         let names_another = NAMES.iter().any(|name| {
-            headers.get_all(*name).iter().any(|value| value.as_bytes() != project.id.as_bytes())
+            headers.get_all(name).iter().any(|value| value.as_bytes() != project.id.as_bytes())
         });
         if names_another {
             return Err(Reason::Forbidden.into());

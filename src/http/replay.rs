@@ -22,7 +22,7 @@ use crate::Timestamp;
 use crate::store::{Space, SpaceError};
 
 /// The header.
-const KEY: &str = "idempotency-key";
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Marks an answer that was given before.
 pub(super) const REPLAYED: &str = "idempotent-replayed";
 
@@ -90,6 +90,8 @@ struct KeptAnswer {
 /// A request with a key: who answers it [keeps](Self::keep) the answer. Dropped without one, the
 /// next request with the key is answered as if this had not been.
 pub(super) struct Turn {
+    /// The header's key.
+    pub(super) key: String,
     answers: Arc<Answers>,
     name: Name,
     request: [u8; 32],
@@ -139,12 +141,12 @@ impl Answers {
             return of_key(&known);
         }
         let space = space_of(project);
-        let turn = Turn { answers: Arc::clone(self), name, request: fingerprint, space };
+        let (key, answers) = (key.clone(), Arc::clone(self));
+        let turn = Turn { key, answers, name, request: fingerprint, space };
         if let Some(known) = turn.stored(now).await {
             return of_key(&known);
         }
-        let mut request = Request::from_parts(parts, Body::from(body));
-        request.extensions_mut().insert(HeaderKey(key));
+        let request = Request::from_parts(parts, Body::from(body));
         Ok(Step::Answer(request, Some(turn)))
     }
 
@@ -290,10 +292,6 @@ impl KeptAnswer {
 fn is_over(at: Timestamp, now: Timestamp) -> bool {
     now.unix_seconds().saturating_sub(at.unix_seconds()) >= KEPT_SECONDS
 }
-
-/// The key of a request, as its handler finds it.
-#[derive(Clone, Debug)]
-pub(super) struct HeaderKey(pub(super) String);
 
 fn key_of(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     let Some(value) = headers.get(KEY) else { return Ok(None) };

@@ -1,17 +1,30 @@
 //! Paths, what answers them and what is said of them. The router of a generation and its `OpenAPI`
 //! document are made of one list, so that neither has what the other does not.
 
-use axum::Router;
-use axum::handler::Handler;
-use axum::http::StatusCode;
-use axum::routing::{MethodFilter, MethodRouter, on};
+use std::borrow::Cow;
+use std::pin::Pin;
+
+use axum::http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
 use utoipa::ToSchema;
 use utoipa::openapi::path::HttpMethod;
 use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
 
-use super::failure::Reason;
+use super::call::{Answer, Call};
+use super::failure::{Failure, Reason};
 use super::openapi::Param;
+
+/// What answers a request that was let in.
+type Handler = Box<dyn Fn(Call) -> Answering + Send + Sync>;
+pub(super) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// The paths of an API, to be found.
+pub(super) struct Paths {
+    paths: matchit::Router<Vec<(Method, Handler)>>,
+    /// What is said of a path that is none of them.
+    other: fn(&str) -> Failure,
+}
 
 /// The paths of an API, below a base.
 pub(super) struct Routes {
@@ -35,7 +48,7 @@ pub(super) struct Route {
     pub(super) fails: Vec<Reason>,
     /// It is not served: it answers that it is not.
     pub(super) is_left_out: bool,
-    handler: MethodRouter,
+    handler: Handler,
 }
 
 /// The shape of a body, and of what it is made of.
@@ -128,21 +141,82 @@ impl Routes {
         self
     }
 
-    /// The router. It has whole paths: one that is nested writes the path of each request anew.
-    pub(super) fn into_router(self) -> Router {
-        let Self { base, list, .. } = self;
-        list.into_iter().fold(Router::new(), |router, route| {
-            router.route(&format!("{base}{}", route.path), route.handler)
-        })
+    /// The paths, as whole ones. `other` is what is said of any other path.
+    pub(super) fn paths(self, other: fn(&str) -> Failure) -> Paths {
+        let mut paths: Vec<(String, Vec<(Method, Handler)>)> = Vec::new();
+        for Route { path, method, handler, .. } in self.list {
+            let path = format!("{}{path}", self.base);
+            let answered = (method_of(&method), handler);
+            match paths.iter_mut().find(|(known, _)| *known == path) {
+                Some((_, methods)) => methods.push(answered),
+                None => paths.push((path, vec![answered])),
+            }
+        }
+        let none = Paths { paths: matchit::Router::new(), other };
+        paths.into_iter().fold(none, |found, (path, methods)| found.and(path, methods))
     }
 }
 
-fn route<H: Handler<T, ()>, T: 'static>(
+impl Paths {
+    fn and(mut self, path: impl Into<String>, methods: Vec<(Method, Handler)>) -> Self {
+        let added = self.paths.insert(path, methods);
+        debug_assert!(added.is_ok(), "two paths are one: {added:?}");
+        self
+    }
+
+    /// Adds a path that is in no document.
+    pub(super) fn and_get<F: Future<Output = Answer> + Send + 'static>(
+        self,
+        path: &'static str,
+        handler: impl Fn(Call) -> F + Send + Sync + 'static,
+    ) -> Self {
+        self.and(path, vec![(Method::GET, erased(handler))])
+    }
+
+    /// What answers a request, and what stands in its path in the places of names, decoded: none of
+    /// them where one is no text. A question about the head of an answer is one for the answer.
+    pub(super) fn find(
+        &self,
+        method: &Method,
+        path: &str,
+    ) -> Result<(&Handler, Vec<String>), Failure> {
+        let found = self.paths.at(path).map_err(|_| (self.other)(path))?;
+        let answers =
+            |known: &Method| known == method || (*method == Method::HEAD && *known == Method::GET);
+        let Some((_, handler)) = found.value.iter().find(|(known, _)| answers(known)) else {
+            return Err(Failure::not_allowed(found.value.iter().map(|(known, _)| known)));
+        };
+        let named = found.params.iter().map(|(_, part)| percent_decode_str(part).decode_utf8());
+        let named: Result<_, _> = named.map(|part| part.map(Cow::into_owned)).collect();
+        Ok((handler, named.unwrap_or_default()))
+    }
+}
+
+fn erased<F: Future<Output = Answer> + Send + 'static>(
+    handler: impl Fn(Call) -> F + Send + Sync + 'static,
+) -> Handler {
+    Box::new(move |call| Box::pin(handler(call)))
+}
+
+/// The method of a document as one of a request.
+fn method_of(method: &HttpMethod) -> Method {
+    match method {
+        HttpMethod::Get => Method::GET,
+        HttpMethod::Post => Method::POST,
+        HttpMethod::Put => Method::PUT,
+        HttpMethod::Delete => Method::DELETE,
+        HttpMethod::Options => Method::OPTIONS,
+        HttpMethod::Head => Method::HEAD,
+        HttpMethod::Patch => Method::PATCH,
+        HttpMethod::Trace => Method::TRACE,
+    }
+}
+
+fn route<F: Future<Output = Answer> + Send + 'static>(
     method: HttpMethod,
-    filter: MethodFilter,
     path: &'static str,
     id: &'static str,
-    handler: H,
+    handler: impl Fn(Call) -> F + Send + Sync + 'static,
 ) -> Route {
     let is_read = method == HttpMethod::Get;
     // A personal token that does not say which project it is used for is a bad request anywhere.
@@ -166,48 +240,48 @@ fn route<H: Handler<T, ()>, T: 'static>(
         answers: Vec::new(),
         fails,
         is_left_out: false,
-        handler: on(filter, handler),
+        handler: erased(handler),
     }
 }
 
-pub(super) fn get<H: Handler<T, ()>, T: 'static>(
+pub(super) fn get<F: Future<Output = Answer> + Send + 'static>(
     path: &'static str,
     id: &'static str,
-    handler: H,
+    handler: impl Fn(Call) -> F + Send + Sync + 'static,
 ) -> Route {
-    route(HttpMethod::Get, MethodFilter::GET, path, id, handler)
+    route(HttpMethod::Get, path, id, handler)
 }
 
-pub(super) fn post<H: Handler<T, ()>, T: 'static>(
+pub(super) fn post<F: Future<Output = Answer> + Send + 'static>(
     path: &'static str,
     id: &'static str,
-    handler: H,
+    handler: impl Fn(Call) -> F + Send + Sync + 'static,
 ) -> Route {
-    route(HttpMethod::Post, MethodFilter::POST, path, id, handler)
+    route(HttpMethod::Post, path, id, handler)
 }
 
-pub(super) fn put<H: Handler<T, ()>, T: 'static>(
+pub(super) fn put<F: Future<Output = Answer> + Send + 'static>(
     path: &'static str,
     id: &'static str,
-    handler: H,
+    handler: impl Fn(Call) -> F + Send + Sync + 'static,
 ) -> Route {
-    route(HttpMethod::Put, MethodFilter::PUT, path, id, handler)
+    route(HttpMethod::Put, path, id, handler)
 }
 
-pub(super) fn patch<H: Handler<T, ()>, T: 'static>(
+pub(super) fn patch<F: Future<Output = Answer> + Send + 'static>(
     path: &'static str,
     id: &'static str,
-    handler: H,
+    handler: impl Fn(Call) -> F + Send + Sync + 'static,
 ) -> Route {
-    route(HttpMethod::Patch, MethodFilter::PATCH, path, id, handler)
+    route(HttpMethod::Patch, path, id, handler)
 }
 
-pub(super) fn delete<H: Handler<T, ()>, T: 'static>(
+pub(super) fn delete<F: Future<Output = Answer> + Send + 'static>(
     path: &'static str,
     id: &'static str,
-    handler: H,
+    handler: impl Fn(Call) -> F + Send + Sync + 'static,
 ) -> Route {
-    route(HttpMethod::Delete, MethodFilter::DELETE, path, id, handler)
+    route(HttpMethod::Delete, path, id, handler)
 }
 
 impl Route {

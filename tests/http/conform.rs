@@ -67,6 +67,7 @@ pub(crate) fn lacking<'t>(
 /// Compares an answer with what is said of its request.
 #[track_caller]
 pub(crate) fn check(key: &str, method: &str, path: &str, answer: &Answer) {
+    check_headers(method, answer);
     let Some(generation) = generation_of(key) else { return };
     let generation = match path.split('/').nth(1) {
         Some("v1" | "client") => generation,
@@ -86,6 +87,17 @@ pub(crate) fn check(key: &str, method: &str, path: &str, answer: &Answer) {
     };
     let problems = problems_of(document(generation), operation, status, &answer.body);
     assert!(problems.is_empty(), "{method} {path}: {status} {}\n{problems:#?}", answer.body);
+}
+
+/// Checks the headers that go with a status (RFC 9110, sections 11.6.1 and 10.2.1).
+#[track_caller]
+pub(crate) fn check_headers(method: &str, answer: &Answer) {
+    let header = |name| answer.headers.get(name).map(|value| value.to_str().expect("ASCII"));
+    let is_refused = answer.status == 401;
+    assert_eq!(header("www-authenticate"), is_refused.then_some("Bearer"), "{method}");
+    let allowed = header("allow");
+    assert_eq!(allowed.is_some(), answer.status == 405, "{method}: {allowed:?}");
+    assert!(allowed.is_none_or(|allowed| !allowed.split(", ").any(|it| it == method)), "{method}");
 }
 
 /// What is wrong with an answer of an operation.

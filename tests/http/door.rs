@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Request;
-use limitry::Engine;
+use axum::http::{Request, StatusCode};
 use limitry::events::Recording;
-use serde_json::json;
+use limitry::{Engine, Metric, Period, Quota};
+use serde_json::{Value, json};
 
 use crate::app::{App, ENDED, ENDS, KEY, OTHER, READ, RECORD, SECOND, THIRD};
 
@@ -68,6 +68,7 @@ fn nobody_reads_or_writes_what_is_not_theirs() {
         let none = Request::builder().method(method).uri(path).body(Body::empty());
         let none = app.answer(none.expect("a request"));
         none.is(401, json!({"error": "Invalid or missing API key"}));
+        crate::conform::check_headers(method, &none);
         let may = |key, needs: &[&str]| {
             let status = app.send(key, method, path, body).status.as_u16();
             assert_eq!(status == 403, !needs.contains(&need), "{method} {path}: {status}");
@@ -153,9 +154,42 @@ fn bodies_are_bounded_and_paths_known() {
     for path in ["/", "/v1", "/v1/nothing", "/v2/track", "/v1/track/", "/v1/quotas/a/b"] {
         app.get(path).is(404, json!({"error": "Resource not found"}));
     }
-    app.get("/v1/track").is(405, json!({"error": "Method not allowed"}));
-    app.send(KEY, "PATCH", "/v1/quotas/qta_a", "{}")
-        .is(405, json!({"error": "Method not allowed"}));
+    for (method, path, allowed) in [
+        ("GET", "/v1/track", "POST"),
+        ("HEAD", "/v1/track", "POST"),
+        ("PATCH", "/v1/quotas/qta_a", "GET, PUT, DELETE, HEAD"),
+        ("DELETE", "/metrics", "GET, HEAD"),
+    ] {
+        let answer = app.send(KEY, method, path, "{}");
+        let found = answer.headers["allow"].to_str().expect("ASCII");
+        assert_eq!((answer.status.as_u16(), found), (405, allowed), "{method} {path}");
+        if method == "PATCH" {
+            answer.is(405, json!({"error": "Method not allowed"}));
+        }
+    }
+}
+
+#[test]
+fn the_head_of_an_answer_can_be_asked_for_alone() {
+    let app = App::new();
+    let ask = |method| {
+        let request = Request::builder().method(method).uri("/v1/project");
+        let request = request.header("authorization", format!("Bearer {KEY}"));
+        app.answer(request.body(Body::empty()).expect("a request"))
+    };
+    let (whole, head) = (ask("GET"), ask("HEAD"));
+    assert_eq!((whole.status, head.status), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(head.headers, whole.headers);
+    assert_eq!((&whole.body["id"], &head.body), (&json!("proj_xyz"), &Value::Null));
+}
+
+#[test]
+fn an_id_in_a_path_is_read_without_its_escapes() {
+    let app = App::new();
+    let quota = Quota::new("Q", Metric::TotalEvents, 5, Period::Day).id("qta_\u{e9} a");
+    app.engine.rules().add(quota).expect("a good rule");
+    assert_eq!(app.get("/v1/quotas/qta_%C3%A9%20a").ok(200)["id"], "qta_\u{e9} a");
+    assert_eq!(app.get("/v1/quotas/qta_%FF").status, 404);
 }
 
 #[test]

@@ -199,8 +199,11 @@ fn operation(
         let content = ContentBuilder::new().schema(Some(problems.of(reason).clone()));
         let examples = examples::answers(&shown, reason.status());
         let content = content.examples_from_iter(examples).build();
-        let response =
+        let mut response =
             ResponseBuilder::new().description(reason.usual()).content(problems.is, content);
+        if reason == Reason::Unauthorized {
+            response = response.header("WWW-Authenticate", header("`Bearer`: how to come in"));
+        }
         responses = responses.response(reason.status().as_str(), response);
     }
     operation.responses(responses.build()).build()

@@ -1,6 +1,5 @@
 //! The paths of client tokens: for the customer of the token, whatever else is said.
 
-use axum::Router;
 use axum::http::StatusCode;
 
 use super::{check, events, parse, schema, tokens};
@@ -48,15 +47,18 @@ pub(in crate::http) fn routes() -> Routes {
 }
 
 /// What is answered to a token at any other path.
-pub(in crate::http) async fn other() -> Failure {
+pub(in crate::http) fn other(_: &str) -> Failure {
     Failure::new(Reason::Forbidden, "a client token opens the paths below /client alone")
 }
 
-/// What is answered to any other key at these paths.
-pub(in crate::http) fn closed() -> Router {
-    Router::new().fallback(|| async {
-        Failure::new(Reason::Forbidden, "the paths below /client are for client tokens alone")
-    })
+/// What is answered to any other key at a path that is none of its own.
+pub(in crate::http) fn closed(path: &str) -> Failure {
+    let rest = path.strip_prefix("/client");
+    if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        let message = "the paths below /client are for client tokens alone";
+        return Failure::new(Reason::Forbidden, message);
+    }
+    Reason::NotFound.into()
 }
 
 /// The customer of the token; where one is given it must be that.

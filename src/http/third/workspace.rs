@@ -44,9 +44,9 @@ pub(super) async fn user(call: Call) -> Answer {
 }
 
 /// `DELETE /user/token`
-pub(super) async fn revoke() -> Failure {
+pub(super) async fn revoke(_: Call) -> Answer {
     let message = "keys are those of the server's list, and are taken out of that";
-    Failure::new(Reason::NotFound, message)
+    Err(Failure::new(Reason::NotFound, message))
 }
 
 /// What a workspace uses this month.
@@ -95,7 +95,7 @@ fn month_of(now: Timestamp) -> Option<Range<Timestamp>> {
 }
 
 /// What is a matter of a service with people in it.
-pub(super) async fn left_out() -> Failure {
+pub(super) async fn left_out(_: Call) -> Answer {
     let message = "members, teams, invitations, approvals and audit events are not served here";
-    Failure::new(Reason::NotFound, message)
+    Err(Failure::new(Reason::NotFound, message))
 }
