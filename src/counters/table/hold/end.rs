@@ -6,6 +6,7 @@ use super::Touched;
 use crate::counters::algorithms::periods::{Bounds, KeyCalendar};
 use crate::counters::algorithms::{GivenBack, Policy};
 use crate::counters::counter::{Counter, CounterSet};
+use crate::counters::row::Row;
 use crate::counters::table::Table;
 use crate::counters::table::shard::GrowingRow;
 use crate::counters::table::shard::held::{HeldCounter, HeldRow, Part, Take};
@@ -88,8 +89,31 @@ pub(super) fn bring_up(
         let by_then = At { now: change.now, ..*at };
         give_back_expired(&mut old, row.as_deref_mut(), before, &by_then, touched);
         if !counter.drains() {
-            take_over(held, old, (before, counter), &calendar, change);
+            let row = row.as_deref().map(GrowingRow::row);
+            let is_carried = is_of_now(&old, before, row, &calendar, change);
+            take_over(held, old, (before, counter), &calendar, change, is_carried);
         }
+    }
+}
+
+/// Whether what is held is of the period in which another counter took over. The cell of that knows
+/// its bounds: the key may have had another calendar then.
+fn is_of_now(
+    held: &HeldCounter,
+    counter: &Counter,
+    row: Option<Row<'_>>,
+    calendar: KeyCalendar<'_>,
+    change: &At,
+) -> bool {
+    if let Some(first) = counter.policy.first_use() {
+        return first.has(held.period, change.now_second);
+    }
+    let Some(periods) = counter.policy.periods() else { return held.period == 0 };
+    let cells = row.into_iter().flat_map(|row| row.cells_of(held.number, 0)).map(Bounds::of_cell);
+    let mut known = cells.filter(|period| period.start == held.period);
+    match known.next() {
+        Some(period) => (period.start..period.end()).contains(&change.now_second),
+        None => held.period == periods.of(calendar, change.now_second).start,
     }
 }
 
@@ -102,16 +126,13 @@ fn take_over(
     (before, counter): (&Counter, &Counter),
     calendar: KeyCalendar<'_>,
     change: &At,
+    is_carried: bool,
 ) {
     let start = |policy: &Policy, second: i64| {
         policy.periods().map_or(0, |periods| periods.of(calendar, second).start)
     };
     // Periods from a first use begin anew with the change.
     let begins = counter.policy.begins_with_use();
-    let is_carried = match before.policy.first_use() {
-        Some(first) => first.has(old.period, change.now_second),
-        None => old.period == start(&before.policy, change.now_second),
-    };
     for (key, mut part) in old.open.into_parts() {
         let counts = |take: &Take| before.policy.holds_count(take.taken, change);
         if !counter.recounts() {
