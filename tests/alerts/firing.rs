@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use limitry::alerts::AlertKind;
 use limitry::events::Recording;
-use limitry::rules::{Enforcement, Threshold};
+use limitry::rules::{Enforcement, QuotaUpdate, Threshold};
 use limitry::{
     Condition, Engine, EngineBuilder, Event, Hold, Meter, Metric, Period, Quota, Reserved,
 };
@@ -243,6 +243,27 @@ fn only_events_of_the_period_of_now_fire() {
     assert_eq!(fired(&engine), NONE);
     assert!(track(&engine, &dated(5, START - 10 * DAY)).is_allowed());
     assert_eq!(fired(&engine), ["tokens ann 10%"]);
+}
+
+/// Found by the search of `decisions::model`: what counts in usage alone fired for the period.
+#[test]
+fn what_is_dated_before_the_first_use_of_a_key_fires_nothing() {
+    let quota = Quota::new("Trial", Metric::TotalTokens, 100, Period::Day).first_use();
+    let quota = quota.id("trial").per("customer_id");
+    each_way(
+        |builder| builder.quota(quota.clone().alert_at(Threshold::percent(90))),
+        |engine| {
+            assert!(track(engine, &tokens("ann", 60)).is_allowed());
+            // Set below what is used, it fires with the next use.
+            let update = QuotaUpdate::new().alert_thresholds(vec![Threshold::percent(50)]);
+            engine.rules().update("trial", update).expect("a valid change");
+            let before = tokens("ann", 5).timestamp(date(START - 1));
+            assert!(track(engine, &before).is_allowed());
+            assert_eq!(fired(engine), NONE);
+            assert!(track(engine, &tokens("ann", 5)).is_allowed());
+            assert_eq!(fired(engine), ["trial ann 50%"]);
+        },
+    );
 }
 
 #[test]

@@ -120,6 +120,10 @@ impl Script<'_, '_> {
         if charge.reading.is_none() || counter.enforcement == Enforcement::Shadow {
             return None;
         }
+        // What is dated before a period from the first use is of none.
+        if !policy.counts_in(&charge.reading, at) {
+            return None;
+        }
         let watch = counter.watch()?;
         let used = policy.figures(&charge.reading, *at, self.table.timeline()).used;
         watch.reached(used).next()?;
