@@ -1,5 +1,6 @@
 //! The bridge between the oracle's plain data and the crate, and the two side by side.
 
+use super::alerts::threshold;
 use super::oracle::{
     Answer, Asked, Committed, DAY, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Missing,
     Nanos, Oracle, PlainDecision, PlainEvent, PlainReserved, PlainStanding, PlainStatus, Prop,
@@ -7,6 +8,7 @@ use super::oracle::{
 };
 use super::{START, date, duration, engine, goes_straight, nanos};
 use chrono::NaiveDate;
+use limitry::alerts::Alert;
 use limitry::decision::{QuotaStatus, RateLimitStatus, Standing};
 use limitry::errors::{ReservationError, RulesError, TrackError};
 use limitry::events::Recording;
@@ -165,6 +167,7 @@ pub fn quota(rule: &Rule) -> Quota {
     if let Some(policy) = &rule.policy {
         quota = quota.policy(policy.as_str()).priority(rule.priority);
     }
+    quota.alert_thresholds = rule.alerts.iter().copied().map(threshold).collect();
     (quota.time_zone, quota.anchor, quota.every) = cut(rule.kind);
     quota.first_use = runs_from_first_use(rule.kind);
     (quota.starts_at, quota.ends_at) = (rule.starts.map(date), rule.ends.map(date));
@@ -438,6 +441,10 @@ pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError>
             update = update.anchor(anchor).every(every);
             update = update.first_use(runs_from_first_use(new.kind));
         }
+        if old.alerts != new.alerts {
+            let all: Vec<_> = new.alerts.iter().copied().map(threshold).collect();
+            update = update.alert_thresholds(all);
+        }
         if old.enforce != new.enforce {
             update = update.enforcement(enforcement(new.enforce));
         }
@@ -474,6 +481,10 @@ pub struct Pair {
     pub oracle: Oracle,
     /// What a restart leaves, where there is a store.
     store: Option<MemoryStore>,
+    /// The alerts that were taken.
+    pub(super) delivered: Vec<Alert>,
+    /// Some of them may be delivered once more.
+    pub(super) restarted: bool,
 }
 
 impl Pair {
@@ -519,13 +530,15 @@ impl Pair {
         self.engine = builder.durable(durable).build().expect("it goes on");
         self.engine.go_straight(goes_straight());
         self.store = Some(store);
+        self.restarted = true;
     }
 
     fn of(engine: Engine, clock: ManualClock, mut oracle: Oracle, rules: &[Rule]) -> Self {
         for rule in rules {
             oracle.add(rule.clone());
         }
-        Self { engine, clock, oracle, store: None }
+        let (delivered, restarted) = (Vec::new(), false);
+        Self { engine, clock, oracle, store: None, delivered, restarted }
     }
 
     pub fn now(&self) -> Nanos {

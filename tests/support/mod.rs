@@ -14,6 +14,7 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+mod alerts;
 mod bridge;
 mod credits;
 pub mod files;

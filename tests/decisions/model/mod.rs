@@ -13,11 +13,13 @@ pub(crate) mod steps;
 
 use self::steps::*;
 use crate::support::oracle::{
-    Answer, DAY, Fault, Kind, MINUTE, Measure, Missing, Nanos, PlainAdjust, PlainEvent,
-    PlainReserved, Reservation as Known, Rule, SECOND, Span, State, Verdict, Wait, period,
+    Answer, DAY, Fault, Kind, MINUTE, Measure, Missing, Nanos, OwnCalendar, PlainAdjust,
+    PlainEvent, PlainReserved, Reservation as Known, Rule, SECOND, Span, State, Verdict, Wait,
+    period,
 };
 use crate::support::{Pair, START, add, cases, change, duration, event, rule_set, seed};
 use limitry::reservations::ReservationId;
+use limitry::time::Tz;
 use limitry::{Hold, Reservation};
 use proptest::prelude::*;
 use proptest::test_runner::{
@@ -30,7 +32,7 @@ use std::collections::BTreeMap;
 type Met = RefCell<BTreeMap<&'static str, u32>>;
 
 /// What every search of a thousand runs or more has to meet.
-const DUE: [&str; 53] = [
+const DUE: [&str; 56] = [
     "time of a rule",
     "allowed",
     "refused",
@@ -84,6 +86,9 @@ const DUE: [&str; 53] = [
     "paid by grants together",
     "held of a balance",
     "below its minimum",
+    "alert",
+    "alerts together",
+    "low balance",
 ];
 
 /// A run of both sides.
@@ -233,6 +238,7 @@ impl<'m> Run<'m> {
             Step::Operate(what) => self.operate(what)?,
             Step::Pay(what) => self.pay(what)?,
         }
+        self.meet_alerts()?;
         if self.pays {
             self.meet_balances();
             self.pair.same_balances()?;
@@ -468,6 +474,21 @@ impl<'m> Run<'m> {
         PlainEvent { stamp, ..plain.clone() }
     }
 
+    /// Takes what has fired.
+    fn meet_alerts(&mut self) -> Result<(), String> {
+        let (before, now) = (self.pair.oracle.low_alerts(), self.pair.alerts()?);
+        if now > 0 {
+            self.meet("alert");
+        }
+        if now > 1 {
+            self.meet("alerts together");
+        }
+        if self.pair.oracle.low_alerts() > before {
+            self.meet("low balance");
+        }
+        Ok(())
+    }
+
     fn meet(&self, what: &'static str) {
         *self.met.borrow_mut().entry(what).or_default() += 1;
     }
@@ -693,6 +714,35 @@ fn a_reset_leaves_what_is_held_whatever_was_given_back_before() {
             };
             let case = format!("{kind:?} {used} {held} {refund} {is_committed}");
             run().unwrap_or_else(|why| panic!("{case}: {why}"));
+        }
+    }
+}
+
+/// Found by the search: a rule for one customer alone forgot what was held when that got another
+/// calendar, and it stayed used.
+#[test]
+fn what_is_held_goes_through_another_calendar_of_the_customer() {
+    let anchor = chrono::NaiveDate::from_ymd_opt(2024, 1, 31);
+    let calendars = [(None, anchor), (Some(Tz::America__New_York), anchor), (None, None)];
+    for span in [Span::ThreeDays, Span::Month, Span::Week] {
+        for is_for_one in [false, true] {
+            let rule = Rule::new("r0", 3, Kind::Calendar(span)).per("customer_id");
+            let rule = if is_for_one { rule.filter("customer_id", "ann") } else { rule };
+            let mut pair = Pair::without_a_record(&[rule]);
+            let call = PlainEvent::new("ann", "call");
+            let mut run = || {
+                for (zone, anchor) in calendars {
+                    let hold = Hold::lasting(duration(MINUTE));
+                    pair.reserve(&call, hold)?.1.map(Reservation::into_id).expect("it fits");
+                    pair.set_calendar("ann", OwnCalendar { zone, anchor })?;
+                    pair.standing(&call).map(drop)?;
+                    pair.advance(SECOND);
+                }
+                pair.check(&call).map(drop)?;
+                pair.advance(MINUTE);
+                pair.check(&call).map(drop)
+            };
+            run().unwrap_or_else(|why| panic!("{span:?} {is_for_one}: {why}"));
         }
     }
 }

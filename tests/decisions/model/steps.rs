@@ -4,8 +4,8 @@ use super::credits::{self, Pay, pay};
 use super::operators::{Operate, operate};
 use crate::support::START;
 use crate::support::oracle::{
-    Asked, DAY, Enforce, HOUR, Kind, MILLISECOND, MINUTE, Measure, Missing, Nanos, PlainEvent,
-    Prop, Rule, SECOND, Span,
+    Asked, DAY, Enforce, HOUR, Kind, MILLISECOND, MINUTE, Measure, Milli, Missing, Nanos,
+    PlainEvent, PlainThreshold, Prop, Rule, SECOND, Span,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -136,6 +136,7 @@ pub(super) enum Edit {
     Priority(i32),
     Times(Times),
     Opening(Option<u64>),
+    Alerts(Vec<PlainThreshold>),
     Name,
     Nothing,
 }
@@ -160,6 +161,12 @@ impl Edit {
             (Self::Priority(priority), _) => {
                 new.policy.as_ref()?;
                 new.priority = *priority;
+            }
+            (Self::Alerts(alerts), kind) => {
+                if !may_alert(kind, &rule.measure, alerts) {
+                    return None;
+                }
+                new.alerts.clone_from(alerts);
             }
             (Self::Name, _) => new.name.push('\''),
             (Self::Nothing, _) => {}
@@ -306,6 +313,36 @@ pub(crate) fn rule() -> impl Strategy<Value = Rule> {
     rule_of(prop_oneof![4 => rate_kind(), 4 => quota_kind(), 1 => Just(Kind::Slots)])
 }
 
+/// Whether a rule may have such thresholds.
+fn may_alert(kind: Kind, measure: &Measure, alerts: &[PlainThreshold]) -> bool {
+    alerts.iter().all(|threshold| match (kind, threshold) {
+        (Kind::Slots, _) => false,
+        (kind, _) if kind.is_rate() => false,
+        (Kind::Balance { .. }, PlainThreshold::Percent(_)) => false,
+        (Kind::Balance { .. }, PlainThreshold::Amount(_)) => true,
+        (_, PlainThreshold::Percent(_)) => true,
+        (_, PlainThreshold::Amount(milli)) => {
+            *milli > 0 && (!measure.is_whole() || milli % 1_000 == 0)
+        }
+    })
+}
+
+/// Thresholds, of a limit and of a balance.
+fn alerts() -> impl Strategy<Value = Vec<PlainThreshold>> {
+    let some = |percents: &[u32], amounts: &[Milli]| {
+        let percents = percents.iter().copied().map(PlainThreshold::Percent);
+        percents.chain(amounts.iter().copied().map(PlainThreshold::Amount)).collect::<Vec<_>>()
+    };
+    let of_limit = some(&[1, 20, 50, 80, 100, 120], &[2_000, 5_000, 12_000]);
+    let of_any = some(&[], &[500, 3_000, 10_000]);
+    let of_balance = some(&[], &[-3_000, 0, 2_500, 8_000, 20_000]);
+    prop_oneof![
+        3 => proptest::sample::subsequence(of_limit, 0..=5),
+        1 => proptest::sample::subsequence(of_any, 1..=3),
+        2 => proptest::sample::subsequence(of_balance, 1..=4),
+    ]
+}
+
 /// A rule of some kind.
 pub(super) fn rule_of(kind: impl Strategy<Value = Kind>) -> impl Strategy<Value = Rule> {
     let limit = prop_oneof![9 => 1_u64..6, 6 => 5_u64..30, 3 => 50_u64..200, 1 => Just(0)];
@@ -316,8 +353,9 @@ pub(super) fn rule_of(kind: impl Strategy<Value = Kind>) -> impl Strategy<Value 
         3 => select(vec!["red", "gpt", "none"]).prop_map(|value| Missing::Stated(value.into())),
         1 => Just(Missing::Refuse),
     ];
-    (limit, kind, measure(), filter(), per(), enforce(), (policy, times()), missing).prop_map(
-        |(limit, kind, measure, filter, per, enforce, (policy, times), missing)| {
+    let said = (policy, times(), proptest::option::weighted(0.4, alerts()));
+    (limit, kind, measure(), filter(), per(), enforce(), said, missing).prop_map(
+        |(limit, kind, measure, filter, per, enforce, (policy, times, alerts), missing)| {
             let kind = match kind {
                 Kind::Bucket { window, .. } if limit == 0 => Kind::Bucket { window, burst: None },
                 other => other,
@@ -342,7 +380,9 @@ pub(super) fn rule_of(kind: impl Strategy<Value = Kind>) -> impl Strategy<Value 
                 missing,
                 ..Rule::new("", limit, kind)
             };
-            Rule { priority, starts: times.0, ends: times.1, ..rule }
+            let alerts = alerts.filter(|it| may_alert(rule.kind, &rule.measure, it));
+            let alerts = alerts.unwrap_or_default();
+            Rule { priority, starts: times.0, ends: times.1, alerts, ..rule }
         },
     )
 }
@@ -419,6 +459,7 @@ pub(super) fn edit() -> impl Strategy<Value = Edit> {
         1 => (-1..=1).prop_map(Edit::Priority),
         1 => times().prop_map(Edit::Times),
         1 => credits::opening().prop_map(Edit::Opening),
+        2 => alerts().prop_map(Edit::Alerts),
         1 => Just(Edit::Name),
         1 => Just(Edit::Nothing),
     ]

@@ -50,7 +50,7 @@ impl OwnCalendar {
 
 impl Rule {
     /// The customer that a key is of: the one that the filter wants, or that of the key.
-    fn customer_of<'a>(&'a self, key: &'a [String]) -> Option<&'a str> {
+    pub(super) fn customer_of<'a>(&'a self, key: &'a [String]) -> Option<&'a str> {
         let wanted = self.filter.iter().find_map(|(of, asked)| match asked {
             Asked::Is(value) if of == "customer_id" => Some(value.as_str()),
             Asked::OneOf(values) if of == "customer_id" && values.len() == 1 => {

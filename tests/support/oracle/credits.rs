@@ -267,6 +267,7 @@ impl Oracle {
     ) -> Result<(), String> {
         self.read_clock();
         self.posts.retain(|(of, _), _| of != key);
+        self.forget_fired_of(key);
         match self.accounts.remove(key) {
             None => at_fault(answer, Fault::Unknown, "it is not there"),
             Some(_) => answer.map_err(|fault| format!("a balance was to go: {fault:?}")),

@@ -1,5 +1,7 @@
 //! What rules, events and answers are, as plain data.
 
+use super::alerts::PlainThreshold;
+
 /// Nanoseconds since the Unix epoch, or a length of time.
 pub type Nanos = i128;
 
@@ -154,6 +156,8 @@ pub struct Rule {
     /// How far below empty a record may take a bucket; without a bound where none is given.
     pub max_debt: Option<u64>,
     pub missing: Missing,
+    /// At which figures an alert fires.
+    pub alerts: Vec<PlainThreshold>,
 }
 
 /// What a filter asks of a dimension.
@@ -218,6 +222,7 @@ impl Rule {
             archived: false,
             max_debt: None,
             missing: Missing::Skip,
+            alerts: Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@
 //! and the comparison is exact.
 
 pub mod accounts;
+mod alerts;
 mod calendars;
 mod counted;
 mod credits;
@@ -21,6 +22,8 @@ mod operated;
 pub mod values;
 
 use self::accounts::Account;
+use self::alerts::{Due, Fired};
+pub use self::alerts::{PlainAlert, PlainThreshold};
 pub use self::calendars::OwnCalendar;
 pub use self::counted::period;
 use self::counted::*;
@@ -106,6 +109,9 @@ pub struct Oracle {
     accounts: BTreeMap<AccountKey, Account>,
     /// The credits and debits with an idempotency key, by the balance and the key.
     posts: BTreeMap<(AccountKey, String), KeyedPost>,
+    fired: Vec<Fired>,
+    /// What has fired since it was asked last.
+    due: Vec<Due>,
 }
 
 impl Oracle {
@@ -127,6 +133,8 @@ impl Oracle {
             once: BTreeMap::new(),
             accounts: BTreeMap::new(),
             posts: BTreeMap::new(),
+            fired: Vec::new(),
+            due: Vec::new(),
         }
     }
 
@@ -363,6 +371,9 @@ impl Oracle {
             after.count_overridden(act, overridden.iter().filter(|at| !skipped.contains(at)));
             if act.verb == Verb::Commit {
                 after.end_hold(self, act, &live, &overridden);
+            }
+            if act.verb.records() {
+                after.note_alerts(act, &counted);
             }
         } else {
             self.compare_retry(act, &skipped, seen.retry)?;
