@@ -60,6 +60,10 @@ pub(crate) const ATTACHED_RULE: &str = "is one too many: an event has at most 64
 pub(crate) const BYTES_RULE: &str =
     "is too much: properties and attachments have at most 16384 bytes of compact JSON together";
 pub(crate) const DEPTH_RULE: &str = "must be at most 32 lists and objects deep";
+/// Objects by which `serde_json` hands over numbers and texts of JSON begin with such a key: it
+/// reads what was recorded under one as something else, or not at all.
+const RESERVED: &str = "$serde_json::private::";
+pub(crate) const RESERVED_RULE: &str = "must have no key that begins with `$serde_json::private::`";
 
 const _: () = assert!(MAX_AMOUNT.millionths() == MAX_UNITS as i128 * 1_000_000);
 
@@ -151,6 +155,9 @@ impl JsonBudget {
 
     /// A key and its colon.
     pub(crate) fn key(&mut self, key: &str) -> Result<(), &'static str> {
+        if key.starts_with(RESERVED) {
+            return Err(RESERVED_RULE);
+        }
         self.text(key)?;
         self.take(1)
     }

@@ -19,6 +19,14 @@ pub(crate) fn stored_json(json: &str) -> PropertyValue<'static> {
     PropertyValue::Json(Box::new(value))
 }
 
+/// Reads what was stored as attached to an event; nothing where it cannot be read.
+pub(crate) fn stored_object(json: &str) -> Map<String, Value> {
+    serde_json::from_str(json).unwrap_or_else(|_| match deep(json) {
+        Some(Value::Object(entries)) => entries,
+        _ => Map::new(),
+    })
+}
+
 /// A list or an object of which the beginning was read.
 enum Open {
     List(Vec<Value>),

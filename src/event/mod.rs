@@ -26,7 +26,7 @@ pub use self::error::EventError;
 use self::few::Few;
 pub(crate) use self::hashes::{DimensionHashes, mix};
 pub use self::id::{EventId, EventIdParseError};
-pub(crate) use self::json::stored_json;
+pub(crate) use self::json::{stored_json, stored_object};
 pub(crate) use self::names::{Dimension, ValueName};
 pub use self::pricer::{PriceError, Pricer};
 pub use self::property::PropertyValue;

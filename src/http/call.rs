@@ -24,6 +24,7 @@ use super::second::tokens::{Client, Tokens};
 use crate::Engine;
 use crate::store::Durability;
 use crate::webhooks::Webhooks;
+use crate::wire;
 
 /// Most answers are no longer: that of a decision by four rules is not.
 const ANSWER_BYTES: usize = 1_024;
@@ -281,9 +282,14 @@ pub(super) async fn project(call: Call) -> Answer {
     json(StatusCode::OK, &ShownProject { id, name: id })
 }
 
-/// Reads JSON.
+/// Reads JSON into what names its fields by itself, as rules and events do.
 pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(bytes).map_err(|why| Failure::bad_input(&why))
+}
+
+/// Reads JSON into what serde derives. An error names the field, the value and the rule.
+pub(super) fn fields_from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    wire::from_json(bytes).map_err(|why| Failure::bad_input(&why))
 }
 
 /// The parameters of a query.

@@ -87,6 +87,8 @@ fn beyond() -> Vec<(&'static str, &'static str, &'static str, Event<'static>)> {
     let step = Amount::from_millionths(1);
     let above = bounds::MAX_AMOUNT.checked_add(step).expect("fits");
     let below = Amount::ZERO.checked_sub(above).expect("fits");
+    let reserved = "must have no key that begins with `$serde_json::private::`";
+    let (raw, number) = ("$serde_json::private::RawValue", "$serde_json::private::Number");
     let huge = "-170141183460469231731687303715884.105728";
     vec![
         ("input_tokens", "1000000000000001", whole, call().input_tokens(more)),
@@ -143,6 +145,9 @@ fn beyond() -> Vec<(&'static str, &'static str, &'static str, Event<'static>)> {
             "must be at most 32 lists and objects deep",
             call().property("p", json!({ "o": deep(32) })),
         ),
+        ("properties", "p", reserved, call().property("p", json!({ raw: "1" }))),
+        ("attached", "p", reserved, call().attach("p", json!([{ "o": { number: true } }]))),
+        ("attached", number, reserved, call().attach(number, "1")),
     ]
 }
 

@@ -134,9 +134,10 @@ fn what_cannot_be_an_alert_says_why_and_changes_nothing() {
     for (body, said) in [
         (r#"{"threshold": 0}"#, "threshold: 0 must be a whole percentage from 1 to 100"),
         (r#"{"threshold": 101}"#, "threshold: 101 must be"),
-        (r#"{"threshold": 8.5}"#, "8.5"),
-        (r#"{"threshold": -1}"#, "-1"),
-        (r#"{"threshold": "80"}"#, "80"),
+        (r#"{"threshold": 8.5}"#, "threshold: 8.5 must be a whole number"),
+        (r#"{"threshold": -1}"#, "threshold: -1 must be a whole number"),
+        (r#"{"threshold": "8"}"#, "threshold: \"8\" must be a whole number"),
+        ("[8]", "a list must be an object"),
         (r#"{"percent": 80}"#, "percent"),
         ("{}", "threshold"),
         ("", "EOF"),
@@ -166,6 +167,24 @@ fn what_cannot_be_an_alert_says_why_and_changes_nothing() {
     // With its quota an alert is gone.
     app.engine.rules().remove("qta_tokens").expect("it is there");
     assert_eq!(app.get(&format!("/v1/quota-alerts/{}", id(&made))).status, 404);
+}
+
+/// What has fired at a threshold is the alert's that had it then.
+#[test]
+fn an_alert_that_takes_over_a_threshold_has_not_fired() {
+    let app = app();
+    let (ninety, eighty) = (make(&app, 90), make(&app, 80));
+    use_up(&app, "ann", 85);
+    app.clock.advance(Duration::from_secs(60));
+    app.send(super::app::KEY, "DELETE", &format!("/v1/quota-alerts/{}", id(&eighty)), "").ok(204);
+    let path = format!("/v1/quota-alerts/{}", id(&ninety));
+    let changed = app.send(super::app::KEY, "PUT", &path, r#"{"threshold": 80}"#).ok(200);
+    assert_eq!(changed["lastTriggeredAt"], Value::Null);
+    assert_eq!(app.get(&format!("{path}/history")).ok(200)["data"], json!([]));
+    use_up(&app, "bob", 80);
+    let page = app.get(&format!("{path}/history")).ok(200);
+    assert_eq!(page["data"].as_array().map(Vec::len), Some(1));
+    assert_eq!(app.get(&path).ok(200)["lastTriggeredAt"], "2024-01-15T10:31:00Z");
 }
 
 #[test]

@@ -434,6 +434,22 @@ fn what_is_wrong_with_a_rule_is_named() {
     assert!(why.contains("did you mean `burst`?"), "{why}");
 }
 
+/// What serde derives reads a list as fields in their order.
+#[test]
+fn a_list_is_no_body() {
+    for told in [
+        told::<Quota>(r#"["n"]"#),
+        told::<RateLimit>("[]"),
+        told::<RateLimitUpdate>("[null]"),
+        told::<RuleSet>("[[], []]"),
+        told::<UsageQuery>("[]"),
+    ] {
+        assert_eq!(told, "a list must be an object");
+    }
+    let nested = told::<RuleSet>(r#"{"quotas": [["n", "total_events", 7, "day"]]}"#);
+    assert_eq!(nested, "quotas[0]: a list must be an object");
+}
+
 #[test]
 fn what_is_wrong_with_a_query_is_named() {
     for (body, start) in [

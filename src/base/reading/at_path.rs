@@ -3,7 +3,8 @@
 use std::fmt;
 
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
+    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected,
+    VariantAccess, Visitor,
 };
 
 use super::{Path, Problem};
@@ -30,7 +31,7 @@ macro_rules! forward {
             visitor: V,
         ) -> Result<V::Value, Self::Error> {
             let path = self.path;
-            let visitor = VisitorAtPath { visitor, path, key: self.key };
+            let visitor = VisitorAtPath { visitor, path, key: self.key, by_names: false };
             let read = self.inner.$method($($name,)* visitor);
             read.map_err(|error| Problem::of_reader(error, path))
         }
@@ -68,10 +69,22 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for AtPath<'_, D> {
         deserialize_tuple(len: usize);
         deserialize_tuple_struct(name: &'static str, len: usize);
         deserialize_map();
-        deserialize_struct(name: &'static str, fields: &'static [&'static str]);
         deserialize_enum(name: &'static str, variants: &'static [&'static str]);
         deserialize_identifier();
         deserialize_ignored_any();
+    }
+
+    /// What serde derives takes a list for fields in their order, which no user means.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        let (path, by_names) = (self.path, self.inner.is_human_readable());
+        let visitor = VisitorAtPath { visitor, path, key: self.key, by_names };
+        let read = self.inner.deserialize_struct(name, fields, visitor);
+        read.map_err(|error| Problem::of_reader(error, path))
     }
 
     fn is_human_readable(&self) -> bool {
@@ -83,6 +96,8 @@ struct VisitorAtPath<'p, V> {
     visitor: V,
     path: &'p Path<'p>,
     key: Option<&'p mut String>,
+    /// Fields have their names: a list of them is none.
+    by_names: bool,
 }
 
 macro_rules! visit {
@@ -161,6 +176,10 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for VisitorAtPath<'_, V> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         let path = self.path;
+        if self.by_names {
+            let no_list = Problem::<A::Error>::invalid_type(Unexpected::Seq, &self.visitor);
+            return Err(no_list.at(path));
+        }
         let items = SeqAtPath { inner, path, index: 0 };
         self.visitor.visit_seq(items).map_err(|problem| problem.at(path))
     }
@@ -295,7 +314,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for VariantAtPath<'_, A> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        let visitor = VisitorAtPath { visitor, path: self.path, key: None };
+        let visitor = VisitorAtPath { visitor, path: self.path, key: None, by_names: false };
         self.inner.tuple_variant(len, visitor).map_err(Problem::Located)
     }
 
@@ -304,7 +323,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for VariantAtPath<'_, A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        let visitor = VisitorAtPath { visitor, path: self.path, key: None };
+        let visitor = VisitorAtPath { visitor, path: self.path, key: None, by_names: false };
         self.inner.struct_variant(fields, visitor).map_err(Problem::Located)
     }
 }

@@ -57,6 +57,17 @@ fn what_is_good_is_read_as_without_names() {
 }
 
 #[test]
+fn a_list_is_no_fields() {
+    for (text, told) in [
+        ("[7]", "a list must be an object"),
+        (r#"{"list":[[7, true]]}"#, "list[0]: a list must be an object"),
+    ] {
+        let why = json::<Shapes>(text).expect_err(text);
+        assert!(why.starts_with(told), "{why}");
+    }
+}
+
+#[test]
 fn every_shape_has_a_name() {
     for (text, expected) in [
         (r#"{"smallNumber":-1}"#, "smallNumber: -1 must be a whole number from 0 to 4294967295"),

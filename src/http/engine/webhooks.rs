@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::http::access::{Generation, Need};
-use crate::http::call::{Answer, Call, Project, from_json, json};
+use crate::http::call::{Answer, Call, Project, fields_from_json, json};
 use crate::http::failure::{Failure, Reason};
 use crate::http::first;
 use crate::http::pages::{Asked, Page, cursor_number};
@@ -196,7 +196,8 @@ async fn event_types(call: Call) -> Answer {
 /// `POST /webhook-endpoints`
 async fn create(call: Call) -> Answer {
     let own = call.generation();
-    let (project, new) = call.needs(Need::Manage)?.read::<NewEndpoint>().await?;
+    let (project, body) = call.needs(Need::Manage)?.body().await?;
+    let new: NewEndpoint = fields_from_json(&body)?;
     let hooks = webhooks::of(&project)?;
     let NewEndpoint { url, description, event_types, generation } = new;
     let generation = match generation {
@@ -221,7 +222,9 @@ async fn list(call: Call) -> Answer {
 /// `POST /webhook-endpoints/{id}/rotate`
 async fn rotate(call: Call) -> Answer {
     let (call, body) = call.needs(Need::Manage)?.with_body().await?;
-    let asked: Rotation = if body.is_empty() { Rotation::default() } else { from_json(&body)? };
+    let asked: Option<Rotation> =
+        if body.is_empty() { None } else { Some(fields_from_json(&body)?) };
+    let asked = asked.unwrap_or_default();
     let overlap = Duration::from_secs(asked.overlap_seconds.unwrap_or(OVERLAP_SECONDS));
     with::<All>(call, Need::Manage, move |hooks, endpoint, _| {
         let secret = hooks.rotate(&endpoint.id, overlap).map_err(failed)?;

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::alerts::{Alert, AlertQuery};
 use crate::http::access::{Generation, Need};
-use crate::http::call::{Answer, Call, Project, from_json, json};
+use crate::http::call::{Answer, Call, Project, fields_from_json, json};
 use crate::http::failure::{Failure, Reason};
 use crate::http::fresh;
 use crate::http::pages::{Asked, Page, Place, cursor_number};
@@ -48,6 +48,7 @@ struct Named {
     quota_id: String,
     threshold: u32,
     created_at: Timestamp,
+    /// Since when it has its threshold, which is all that can be changed.
     updated_at: Timestamp,
 }
 
@@ -196,14 +197,15 @@ fn quota_of(engine: &Engine, id: &str) -> Result<Quota, Failure> {
     engine.rules().get::<Quota>(id).ok_or_else(|| Failure::not_found("quota", id))
 }
 
-/// What has fired of an alert since it is there, the newest first.
+/// What has fired at the threshold of an alert, the newest first. Its own is what has fired since
+/// it has that threshold: another alert may have had it before.
 fn fired(named: &Named) -> AlertQuery {
     AlertQuery::new().rule(&*named.quota_id).threshold(Threshold::Percent(named.threshold))
 }
 
 fn shown(engine: &Engine, id: String, named: Named) -> Shown {
     let page = engine.alerts().list(&fired(&named).limit(1));
-    let last = page.alerts.first().map(|alert| alert.at).filter(|at| *at >= named.created_at);
+    let last = page.alerts.first().map(|alert| alert.at).filter(|at| *at >= named.updated_at);
     let Named { quota_id, threshold, created_at, updated_at } = named;
     Shown { id, quota_id, threshold, last_triggered_at: last, created_at, updated_at }
 }
@@ -231,7 +233,7 @@ fn set(engine: &Engine, id: &str, thresholds: Vec<Threshold>) -> Result<(), Fail
 
 /// Reads what an alert is to be.
 fn read(body: &[u8]) -> Result<u32, Failure> {
-    let Given { threshold } = from_json(body)?;
+    let Given { threshold } = fields_from_json(body)?;
     if PERCENT.contains(&threshold) {
         return Ok(threshold);
     }
@@ -349,7 +351,7 @@ pub(super) async fn history(call: Call) -> Answer {
             query = query.before(before);
         }
         let page = engine.alerts().list(&query);
-        let is_its = |alert: &&std::sync::Arc<Alert>| alert.at >= named.created_at;
+        let is_its = |alert: &&std::sync::Arc<Alert>| alert.at >= named.updated_at;
         let alerts: Vec<_> = page.alerts.iter().take_while(is_its).collect();
         let next = page.next.filter(|_| alerts.len() == page.alerts.len());
         let sent = if alerts.is_empty() { HashMap::new() } else { deliveries(&own) };

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::limits::{Page, page_size};
 use crate::http::access::Need;
-use crate::http::call::{Answer, Call, Project, json};
+use crate::http::call::{Answer, Call, Project, fields_from_json, json};
 use crate::http::pages::cursor_number;
 use crate::http::webhooks::{self, EventType, Face, NewEndpoint, failed, with};
 use crate::webhooks::{Delivery, DeliveryStatus, Endpoint, Generation};
@@ -117,7 +117,8 @@ pub(super) async fn list(call: Call) -> Answer {
 
 /// `POST /workspace/webhook-endpoints`
 pub(super) async fn create(call: Call) -> Answer {
-    let (project, new) = call.needs(Need::Manage)?.read::<NewEndpoint>().await?;
+    let (project, body) = call.needs(Need::Manage)?.body().await?;
+    let new: NewEndpoint = fields_from_json(&body)?;
     let (hooks, own) = (webhooks::of(&project)?, project.clone());
     let create = move |_: &Engine| {
         let made = hooks.create(new.into_new(Generation::Third)).map_err(failed)?;

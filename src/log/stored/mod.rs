@@ -12,7 +12,8 @@ use crate::base::codec::{
 use crate::base::format::Version;
 use crate::counters::HowCounted;
 use crate::event::{
-    Dimension, Event, PropertyValue, ValueName, attached_json, stored_json, total_tokens,
+    Dimension, Event, PropertyValue, ValueName, attached_json, stored_json, stored_object,
+    total_tokens,
 };
 
 /// The packed form. Unpacking allocates nothing for an event of at most three properties and three
@@ -542,9 +543,7 @@ impl<'a> Stored<'a> {
             values: values.map(|(name, amount)| (name.into(), amount)).collect(),
             ..Event::new(self.facts.customer_id, self.facts.event_type)
         };
-        let attached = self.attached.and_then(|json| serde_json::from_str(json).ok());
-        debug_assert_eq!(attached.is_some(), self.attached.is_some(), "it was printed");
-        event.set_attached(attached.unwrap_or_default());
+        event.set_attached(self.attached.map(stored_object).unwrap_or_default());
         event.set_cost(self.facts.cost_cents, self.facts.is_priced);
         event
     }
