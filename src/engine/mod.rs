@@ -351,6 +351,14 @@ impl Core {
         self.complete(event, now, |event| self.look_as_it_is(event, now))
     }
 
+    /// Whether the idempotency key of an event has its answer.
+    fn knows_key_of(&self, event: &Event<'_>) -> Result<bool, TrackError> {
+        let Some(key) = CustomerKey::of(event) else { return Ok(false) };
+        event.validate()?;
+        let now = self.read_clock();
+        self.complete(event, now, |event| Ok(self.find_key(key, event, now.moment)?.is_some()))
+    }
+
     fn look_as_it_is(&self, event: &Event<'_>, now: ClockReading) -> Result<Decision, TrackError> {
         let Some(key) = CustomerKey::of(event) else {
             return self.decide(event, Intent::Check, now, None);

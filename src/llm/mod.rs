@@ -95,7 +95,7 @@ mod usage;
 
 pub use self::estimates::{
     Estimate, EstimateSource, EstimatedReservation, Estimator, EstimatorSize, ReserveEstimated,
-    ReservedEstimate,
+    ReservedEstimate, WaitReserveEstimated,
 };
 pub use self::prices::{PriceBook, PriceBookError, SkippedModel};
 pub use self::remote::{

@@ -20,3 +20,4 @@ mod remote_limits;
 mod reprice;
 mod responses;
 mod streams;
+mod waits;

@@ -202,14 +202,16 @@ impl Engine {
         Ok(reserved)
     }
 
-    /// What `reserve` answers as it is in memory, and the sequence number of the record that the
-    /// answer goes by.
+    /// What `reserve` answers as it is in memory, or where an amount is given `reserve_amount`, and
+    /// the sequence number of the record that the answer goes by.
     pub(super) fn reserve_at_once(
         &self,
         event: &Event<'_>,
         hold: Hold,
+        amount: Option<(&str, Amount)>,
     ) -> Result<(Reserved, Option<u64>), ReservationError> {
-        self.reserve_at_once_by(event, hold, Less::Nothing)
+        let less = amount.map_or(Less::Nothing, |(name, amount)| Less::To(Grant { name, amount }));
+        self.reserve_at_once_by(event, hold, less)
     }
 
     fn reserve_at_once_by(

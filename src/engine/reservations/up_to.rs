@@ -110,14 +110,23 @@ impl Engine {
         amount: impl IntoAmount,
         hold: Hold,
     ) -> Result<Reserved, ReservationError> {
+        let (name, amount) = Self::amount_of(event, metric, amount)?;
+        self.reserve_by(event, hold, Less::To(Grant { name, amount }))
+    }
+
+    /// What is held of a value in place of what an event brings.
+    pub(in crate::engine) fn amount_of<'m>(
+        event: &Event<'_>,
+        metric: &'m Metric,
+        amount: impl IntoAmount,
+    ) -> Result<(&'m str, Amount), ReservationError> {
         let (name, amount) = asked(event, metric, "amount", amount)?;
         if amount < Amount::ZERO || event.amount(name).is_some_and(|brought| amount > brought) {
             let rule = "must be from 0 to what the event brings of the metric";
             return Err(EventError::invalid("amount", &amount.to_string(), rule).into());
         }
-        let grant = Grant { name, amount };
-        grant.lowered(event).validate()?;
-        self.reserve_by(event, hold, Less::To(grant))
+        Grant { name, amount }.lowered(event).validate()?;
+        Ok((name, amount))
     }
 }
 

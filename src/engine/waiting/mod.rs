@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use self::waiter::{Reserve, Track, Verb, Waiter};
+use crate::base::amount::IntoAmount;
 use crate::base::clock::Clock;
 use crate::base::clock::Timestamp;
 use crate::base::clock::timer::{Sleep, ThreadTimer, Timer};
@@ -14,11 +15,11 @@ use crate::compiled::{CompiledRule, Matches};
 use crate::counters::Moment;
 use crate::decision::Decision;
 use crate::engine::time::MonotonicTime;
-use crate::engine::{Core, Engine, Reserved, TrackError, WaitError};
+use crate::engine::{Core, Engine, ReservationError, Reserved, TrackError, WaitError};
 use crate::event::{DimensionHashes, Event, mix};
 use crate::journal::Commit;
 use crate::reservations::Hold;
-use crate::rules::Fold;
+use crate::rules::{Fold, Metric};
 use crate::waiting::{Key, Keys, WaitingRoom};
 
 mod blocking;
@@ -131,7 +132,7 @@ impl Engine {
     /// As [`wait`](Self::wait), and as `reserve` ([`WaitError::Reservation`]).
     pub fn wait_reserve<'e, 'a>(&self, event: &'e Event<'a>, hold: Hold) -> WaitReserve<'e, 'a> {
         let waiter = Waiter::new(&self.core, event, None);
-        WaitReserve { waiter, sleep: None, hold, committing: None }
+        WaitReserve::new(waiter, hold)
     }
 
     /// Waits as [`wait_reserve`](Self::wait_reserve) does, and answers the refusal at the deadline,
@@ -146,7 +147,7 @@ impl Engine {
         deadline: impl Into<Timestamp>,
     ) -> WaitReserve<'e, 'a> {
         let waiter = Waiter::new(&self.core, event, Some(deadline.into()));
-        WaitReserve { waiter, sleep: None, hold, committing: None }
+        WaitReserve::new(waiter, hold)
     }
 
     /// Waits as [`wait_reserve`](Self::wait_reserve) does, and blocks the thread.
@@ -158,10 +159,7 @@ impl Engine {
         event: &Event<'_>,
         hold: Hold,
     ) -> Result<Reserved, WaitError> {
-        let waiter = Waiter::new(&self.core, event, None);
-        let (reserved, seq) = self.core.block_on(&Reserve(hold), waiter)?;
-        self.core.acknowledge(seq).map_err(WaitError::Track)?;
-        Ok(reserved)
+        self.wait_reserve(event, hold).block()
     }
 
     /// Returns who waits.
@@ -231,9 +229,56 @@ fn poll_commit<A>(
 pub struct WaitReserve<'e, 'a> {
     waiter: Waiter<'e, 'a>,
     sleep: Option<(Moment, Sleep)>,
-    hold: Hold,
+    verb: Reserve,
+    /// What was wrong with an amount.
+    problem: Option<Box<ReservationError>>,
     /// As that of [`Wait`].
     committing: Option<Box<(Reserved, Commit)>>,
+}
+
+impl<'e, 'a> WaitReserve<'e, 'a> {
+    fn new(waiter: Waiter<'e, 'a>, hold: Hold) -> Self {
+        let verb = Reserve { hold, amount: None };
+        Self { waiter, sleep: None, verb, problem: None, committing: None }
+    }
+
+    /// Waits for room for this much of a metric in place of what the event brings, and holds it, as
+    /// [`Engine::reserve_amount`] does.
+    ///
+    /// What is wrong with the metric or the amount is the output: [`WaitError::Reservation`].
+    pub fn amount(mut self, metric: &Metric, amount: impl IntoAmount) -> Self {
+        match Engine::amount_of(self.waiter.event(), metric, amount) {
+            Ok((name, amount)) => {
+                self.waiter.holds(name, amount);
+                self.verb.amount = Some((name.into(), amount));
+            }
+            Err(why) => self.problem = Some(Box::new(why)),
+        }
+        self
+    }
+
+    /// Waits, and blocks the thread. It needs no timer, but for the one that a clock
+    /// [brings](crate::time::Clock::timer).
+    ///
+    /// # Errors
+    /// As the output.
+    pub fn block(self) -> Result<Reserved, WaitError> {
+        if let Some(why) = self.problem {
+            return Err(wrong(*why));
+        }
+        let core = self.waiter.core().ok_or(WaitError::Closed)?;
+        let (reserved, seq) = core.block_on(&self.verb, self.waiter)?;
+        core.acknowledge(seq).map_err(WaitError::Track)?;
+        Ok(reserved)
+    }
+}
+
+/// What is wrong with a reservation, as who waits is told it.
+fn wrong(why: ReservationError) -> WaitError {
+    match why {
+        ReservationError::Track(why) => WaitError::Track(why),
+        why => WaitError::Reservation(why),
+    }
 }
 
 impl fmt::Debug for WaitReserve<'_, '_> {
@@ -246,9 +291,12 @@ impl Future for WaitReserve<'_, '_> {
     type Output = Result<Reserved, WaitError>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { waiter, sleep, hold, committing } = self.get_mut();
+        let Self { waiter, sleep, verb, problem, committing } = self.get_mut();
+        if let Some(why) = problem.take() {
+            return Poll::Ready(Err(wrong(*why)));
+        }
         if committing.is_none() {
-            let (reserved, seq) = match ready!(poll(&Reserve(*hold), waiter, sleep, task)) {
+            let (reserved, seq) = match ready!(poll(verb, waiter, sleep, task)) {
                 Ok(answer) => answer,
                 Err(why) => return Poll::Ready(Err(why)),
             };

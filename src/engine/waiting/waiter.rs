@@ -6,13 +6,14 @@ use std::task::Waker;
 use smallvec::SmallVec;
 
 use super::patience::Patience;
+use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::base::clock::timer::Sleep;
 use crate::counters::{Intent, Moment};
 use crate::decision::{Decision, Outcome};
-use crate::engine::{Core, Costs, Engine, ReservationError, Reserved, WaitError};
+use crate::engine::{Core, Costs, Engine, Reserved, WaitError};
 use crate::event::Event;
-use crate::reservations::Hold;
+use crate::reservations::{Grant, Hold};
 use crate::waiting::{Key, Keys, NoPlace, Place, Settled, Turn, WaitingRoom};
 
 /// What is done once there is room.
@@ -90,8 +91,12 @@ impl Verb for Track {
 }
 
 /// `reserve`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reserve(pub(super) Hold);
+#[derive(Clone, Debug)]
+pub(super) struct Reserve {
+    pub(super) hold: Hold,
+    /// What is held of a value in place of what the event brings.
+    pub(super) amount: Option<(Box<str>, Amount)>,
+}
 
 impl Verb for Reserve {
     /// With the sequence number of the record that the answer goes by.
@@ -106,11 +111,11 @@ impl Verb for Reserve {
     ) -> Result<Attempt<Self::Answer>, WaitError> {
         let engine = Engine { core: Arc::clone(core) };
         // Who drives the waiter waits for the commit.
-        match engine.reserve_at_once(event, self.0) {
+        let amount = self.amount.as_ref().map(|(name, amount)| (&**name, *amount));
+        match engine.reserve_at_once(event, self.hold, amount) {
             Ok((Reserved::Refused(decision), _)) => Ok(Attempt::Refused(decision)),
             Ok(answer) => Ok(Attempt::Done(answer)),
-            Err(ReservationError::Track(why)) => Err(WaitError::Track(why)),
-            Err(why) => Err(WaitError::Reservation(why)),
+            Err(why) => Err(super::wrong(why)),
         }
     }
 
@@ -138,6 +143,8 @@ pub(super) struct Waiter<'e, 'a> {
     core: Weak<Core>,
     room: Arc<WaitingRoom>,
     event: &'e Event<'a>,
+    /// The event as it is held, where that is another; without its key.
+    held: Option<Box<Event<'a>>>,
     /// [`Moment::MAX`] for none.
     deadline: Moment,
     place: Option<Place>,
@@ -165,6 +172,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
             core: Arc::downgrade(core),
             room: Arc::clone(&core.waiting.room),
             event,
+            held: None,
             deadline: deadline.map_or(Moment::MAX, |it| core.table.timeline().moment(it)),
             place: None,
             touched: Keys::new(),
@@ -177,6 +185,17 @@ impl<'e, 'a> Waiter<'e, 'a> {
 
     pub(super) fn event(&self) -> &'e Event<'a> {
         self.event
+    }
+
+    /// Waits for room for another amount of a value.
+    pub(super) fn holds(&mut self, name: &str, amount: Amount) {
+        let held = Grant { name, amount }.lowered(self.event);
+        self.held = Some(Box::new(Event { idempotency_key: None, ..held }));
+    }
+
+    /// What has to have room.
+    fn asked(&self) -> &Event<'a> {
+        self.held.as_deref().unwrap_or(self.event)
     }
 
     /// Until when it sleeps if nobody wakes it before; `None` for as long as nobody does.
@@ -307,9 +326,10 @@ impl<'e, 'a> Waiter<'e, 'a> {
     ) -> Result<Attempt<V::Answer>, WaitError> {
         if step == Step::Look {
             self.version = core.version();
-            let decision = core.look(self.event)?;
             // A known idempotency key has its answer at once.
-            if !decision.is_replay() {
+            let is_known = self.held.is_some() && core.knows_key_of(self.event)?;
+            let decision = if is_known { None } else { Some(core.look(self.asked())?) };
+            if let Some(decision) = decision.filter(|decision| !decision.is_replay()) {
                 return Ok(Attempt::Refused(decision));
             }
         }
@@ -333,7 +353,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
         }
         let (mut short, mut untils) = (Keys::new(), SmallVec::new());
         let now = decision.at().now;
-        let hurdles = core.as_rules_see(self.event, |event| {
+        let hurdles = core.as_rules_see(self.asked(), |event| {
             let hurdles = decision.hurdles(is_known);
             let keyed =
                 hurdles.map(|it| (core.key_of(it.rule, it.is_shared, event), it.refused_until));
@@ -365,7 +385,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
         let held: Keys = self.place.as_ref().map_or_else(Keys::new, |it| self.room.held_up_by(it));
         let now = core.read_clock();
         let is_held = |key: Key| held.contains(&key);
-        core.with_attributes(self.event, |event| {
+        core.with_attributes(self.asked(), |event| {
             let stands = core.decide_by(event, Intent::Standing, now, Costs::Nothing, None)?;
             Ok(stands.held_up(|rule| {
                 [false, true].into_iter().any(|shared| is_held(core.key_of(rule, shared, event)))

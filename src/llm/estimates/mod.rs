@@ -13,7 +13,9 @@ mod models;
 mod reserve;
 mod window;
 
-pub use self::reserve::{EstimatedReservation, ReserveEstimated, ReservedEstimate};
+pub use self::reserve::{
+    EstimatedReservation, ReserveEstimated, ReservedEstimate, WaitReserveEstimated,
+};
 
 use self::customers::Customers;
 use self::models::Models;
@@ -87,17 +89,18 @@ const OUTPUT: &str = "output_tokens";
 /// # Bounds
 ///
 /// 4 096 windows of a customer with a model, and 256 models, unless
-/// [said otherwise](Self::with_room): at most 3 kilobytes and the names each, and 24 kilobytes a
-/// model. A customer has its places in a group of 64, and of those at most 16. Where none is free,
-/// a new one is given the place that had no call in the last 4 096 of its group, and else has none,
-/// and is estimated by its model: who floods takes nobody's place that is in use. A model gets a
-/// place by a customer who has one, and the place of one without a call in the last 65 536.
+/// [said otherwise](Self::with_room): at most 4 kilobytes each, short names with them, and 24
+/// kilobytes a model; less where calls are alike. A customer has its places in a group of 64, and
+/// of those at most 16. Where none is free, a new one is given the place that had no call in the
+/// last 4 096 of its group, and else has none, and is estimated by its model: who floods takes
+/// nobody's place that is in use. A model gets a place by a customer who has one, and the place of
+/// one without a call in the last 65 536.
 ///
 /// # Cost
 ///
-/// A look through 64 places and one sketch, under the lock of the group; where the customer has too
-/// few calls, that of the model. No lock is held while an engine is asked. A handle is as cheap to
-/// clone as an `Arc`.
+/// A look through 64 places and one sketch, under the lock of the group, and no allocation; where
+/// the customer has too few calls, that of the model. No lock is held while an engine is asked. A
+/// handle is as cheap to clone as an `Arc`.
 #[derive(Clone)]
 pub struct Estimator {
     percentile: Percentile,

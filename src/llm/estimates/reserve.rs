@@ -1,9 +1,12 @@
 //! Reservations of what is estimated.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::{Estimate, EstimateSource, Estimator, OUTPUT, model};
-use crate::errors::ReservationError;
+use crate::errors::{ReservationError, WaitError};
+use crate::handles::WaitReserve;
 use crate::reservations::{KeyStatus, ReservationStatus};
 use crate::{Decision, Engine, Event, Hold, Metric, Outcome, Reservation, Reserved, Timestamp};
 
@@ -31,6 +34,62 @@ pub trait ReserveEstimated {
         estimator: &Estimator,
         hold: Hold,
     ) -> Result<ReservedEstimate, ReservationError>;
+
+    /// Waits until there is room for what the estimator says, and reserves that:
+    /// [`reserve_estimated`](Self::reserve_estimated) once the rules let it in, in the order and by
+    /// the cost of [`Engine::wait_reserve`]. It is estimated when this is called, and not again.
+    ///
+    /// # Errors
+    /// As [`Engine::wait_reserve`].
+    fn wait_reserve_estimated<'e, 'a>(
+        &self,
+        event: &'e Event<'a>,
+        estimator: &Estimator,
+        hold: Hold,
+    ) -> WaitReserveEstimated<'e, 'a>;
+
+    /// Waits as [`wait_reserve_estimated`](Self::wait_reserve_estimated) does, and answers the
+    /// refusal at the deadline, as [`Engine::wait_until`] does.
+    ///
+    /// # Errors
+    /// As [`Engine::wait_reserve`].
+    fn wait_reserve_estimated_until<'e, 'a>(
+        &self,
+        event: &'e Event<'a>,
+        estimator: &Estimator,
+        hold: Hold,
+        deadline: Timestamp,
+    ) -> WaitReserveEstimated<'e, 'a>;
+
+    /// Waits as [`wait_reserve_estimated`](Self::wait_reserve_estimated) does, and blocks the
+    /// thread.
+    ///
+    /// # Errors
+    /// As [`Engine::wait_reserve`].
+    fn wait_reserve_estimated_blocking(
+        &self,
+        event: &Event<'_>,
+        estimator: &Estimator,
+        hold: Hold,
+    ) -> Result<ReservedEstimate, WaitError>;
+}
+
+/// An event that waits for room for what is estimated:
+/// [`wait_reserve_estimated`](ReserveEstimated::wait_reserve_estimated). As [`WaitReserve`] is.
+#[derive(Debug)]
+#[must_use = "nothing is waited for, and nothing held, before it is polled"]
+pub struct WaitReserveEstimated<'e, 'a> {
+    wait: WaitReserve<'e, 'a>,
+    estimated: Estimated,
+}
+
+impl Future for WaitReserveEstimated<'_, '_> {
+    type Output = Result<ReservedEstimate, WaitError>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { wait, estimated } = self.get_mut();
+        Pin::new(wait).poll(task).map_ok(|reserved| estimated.clone().of(reserved))
+    }
 }
 
 /// The answer of [`reserve_estimated`](ReserveEstimated::reserve_estimated).
@@ -64,22 +123,86 @@ impl ReserveEstimated for Engine {
         estimator: &Estimator,
         hold: Hold,
     ) -> Result<ReservedEstimate, ReservationError> {
-        let estimate = estimator.estimate(event);
-        let learned = estimate.output_tokens.filter(|_| estimate.source != EstimateSource::Given);
-        let reserved = match learned {
+        let estimated = Estimated::new(event, estimator);
+        let reserved = match estimated.learned() {
             Some(tokens) => self.reserve_amount(event, &Metric::value(OUTPUT), tokens, hold)?,
             None => self.reserve(event, hold)?,
         };
-        Ok(match reserved {
+        Ok(estimated.of(reserved))
+    }
+
+    fn wait_reserve_estimated<'e, 'a>(
+        &self,
+        event: &'e Event<'a>,
+        estimator: &Estimator,
+        hold: Hold,
+    ) -> WaitReserveEstimated<'e, 'a> {
+        Estimated::new(event, estimator).waits(self.wait_reserve(event, hold))
+    }
+
+    fn wait_reserve_estimated_until<'e, 'a>(
+        &self,
+        event: &'e Event<'a>,
+        estimator: &Estimator,
+        hold: Hold,
+        deadline: Timestamp,
+    ) -> WaitReserveEstimated<'e, 'a> {
+        let wait = self.wait_reserve_until(event, hold, deadline);
+        Estimated::new(event, estimator).waits(wait)
+    }
+
+    fn wait_reserve_estimated_blocking(
+        &self,
+        event: &Event<'_>,
+        estimator: &Estimator,
+        hold: Hold,
+    ) -> Result<ReservedEstimate, WaitError> {
+        let WaitReserveEstimated { wait, estimated } =
+            self.wait_reserve_estimated(event, estimator, hold);
+        Ok(estimated.of(wait.block()?))
+    }
+}
+
+/// What was estimated of an event, and who learns of what it takes.
+#[derive(Clone, Debug)]
+struct Estimated {
+    estimate: Estimate,
+    estimator: Estimator,
+    model: Box<str>,
+}
+
+impl Estimated {
+    fn new(event: &Event<'_>, estimator: &Estimator) -> Self {
+        let estimate = estimator.estimate(event);
+        Self { estimate, estimator: estimator.clone(), model: model(event).into() }
+    }
+
+    /// The tokens, where they are others than the event states.
+    fn learned(&self) -> Option<u64> {
+        let Estimate { output_tokens, source, .. } = self.estimate;
+        output_tokens.filter(|_| source != EstimateSource::Given)
+    }
+
+    fn waits<'e, 'a>(self, wait: WaitReserve<'e, 'a>) -> WaitReserveEstimated<'e, 'a> {
+        let wait = match self.learned() {
+            Some(tokens) => wait.amount(&Metric::value(OUTPUT), tokens),
+            None => wait,
+        };
+        WaitReserveEstimated { wait, estimated: self }
+    }
+
+    fn of(self, reserved: Reserved) -> ReservedEstimate {
+        let Self { estimate, estimator, model } = self;
+        match reserved {
             Reserved::Held(reservation) => ReservedEstimate::Held(EstimatedReservation {
                 reservation,
                 estimate,
-                estimator: estimator.clone(),
-                model: model(event).into(),
+                estimator,
+                model,
             }),
             Reserved::Refused(decision) => ReservedEstimate::Refused(decision),
             Reserved::Replayed(status) => ReservedEstimate::Replayed(status),
-        })
+        }
     }
 }
 
