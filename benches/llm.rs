@@ -4,12 +4,15 @@
 //! with a date behind it, and of a usage with six parts; a dear answer would be above 200 ns.
 //! `read` is beside `plain`, which is serde_json reading the same bytes into a struct of the fields
 //! that matter, without asking whether they fit together: at most twice as dear.
+//!
+//! `estimate` asks a full estimator how many tokens come out of a call: of a customer whose calls
+//! it knows, of one by the model, and by all models; `learn` tells it of a call.
 
 use std::hint::black_box;
 
 use bench_support::smoke;
 use criterion::{Criterion, criterion_group, criterion_main};
-use limitry::llm::{EventUsage, PriceBook, Usage};
+use limitry::llm::{Estimator, EventUsage, PriceBook, Usage};
 use limitry::{Event, Pricer, Timestamp};
 use serde::Deserialize;
 
@@ -116,5 +119,35 @@ fn read(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, price, read);
+fn estimate(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("estimate");
+    let (customers, models, calls) = if smoke() { (4, 2, 50) } else { (4_096, 256, 150) };
+    let estimator = Estimator::with_room(4_096, 256);
+    let name = |number: usize| format!("cust_{number}");
+    let model = |number: usize| format!("model-{}", number % models);
+    let call = |number: usize, tokens: u64| {
+        let event = Event::new(name(number), "model_call").model(model(number));
+        event.output_tokens(tokens)
+    };
+    for tokens in (0..calls).map(|call| 100 + call * 37 % 900) {
+        (0..customers).for_each(|number| estimator.learn(&call(number, tokens)));
+    }
+    let known: Vec<_> = (0..customers).map(|number| call(number, 4_096)).collect();
+    let by_model = |number| Event::new("cust_new", "model_call").model(model(number));
+    let by_model: Vec<_> = (0..models).map(by_model).collect();
+    let by_all = vec![Event::new("cust_new", "model_call").model("model-new")];
+    for (name, events) in [("customer", &known), ("model", &by_model), ("all models", &by_all)] {
+        let mut next = events.iter().cycle();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| next.next().map(|event| black_box(&estimator).estimate(event)));
+        });
+    }
+    let mut next = known.iter().cycle();
+    group.bench_function("learn", |bencher| {
+        bencher.iter(|| next.next().map(|event| black_box(&estimator).learn(event)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, price, read, estimate);
 criterion_main!(benches);

@@ -4,4 +4,6 @@
 
 mod allocations;
 mod bytes;
+#[cfg(feature = "llm")]
+mod estimates;
 mod waiters;
