@@ -451,6 +451,16 @@ fn a_list_is_no_body() {
 }
 
 #[test]
+fn a_field_is_named_once() {
+    let quota = r#"{"name":"Q","limitValue":1,"period":"day","metric":"tokens?"}"#;
+    let alone = limitry::wire::from_json::<Quota>(quota.as_bytes()).unwrap_err().to_string();
+    assert!(alone.starts_with("metric: \"tokens?\""), "{alone}");
+    let set = format!(r#"{{"quotas":[{quota}]}}"#);
+    let nested = limitry::wire::from_json::<RuleSet>(set.as_bytes()).unwrap_err().to_string();
+    assert!(nested.starts_with("quotas[0].metric: \"tokens?\""), "{nested}");
+}
+
+#[test]
 fn what_is_wrong_with_a_query_is_named() {
     for (body, start) in [
         (r#"{"customer":"c"}"#, "unknown field `customer`, expected one of `customerId`"),

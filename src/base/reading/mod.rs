@@ -178,6 +178,13 @@ pub(crate) enum Problem<E> {
     Other(String),
 }
 
+/// What follows in a text that names a place itself, by what a path ends with or by all of it.
+fn after_end_of<'t>(path: &str, text: &'t str) -> Option<&'t str> {
+    let ends = path.match_indices('.').filter_map(|(dot, _)| path.get(dot.saturating_add(1)..));
+    let mut rests = std::iter::once(path).chain(ends).filter_map(|end| text.strip_prefix(end));
+    rests.find(|rest| rest.starts_with([':', '.', '[']))
+}
+
 impl<E: de::Error> Problem<E> {
     /// The error of the value at a path.
     fn at(self, path: &Path<'_>) -> E {
@@ -187,6 +194,9 @@ impl<E: de::Error> Problem<E> {
             (Self::Rule(text), path) => E::custom(format_args!("{path}: {text}")),
             (Self::Other(text), path) => {
                 // What a type says of itself may begin with the name that the path ends with.
+                if let Some(rest) = after_end_of(&path.to_string(), &text) {
+                    return E::custom(format_args!("{path}{rest}"));
+                }
                 let of_key = match path {
                     Path::Key(_, key) => text.strip_prefix(key),
                     _ => None,
