@@ -27,10 +27,10 @@ impl Wake for Unpark {
 
 impl Core {
     /// Waits on this thread.
-    pub(super) fn block_on<V: Verb>(
+    pub(super) fn block_on<'a, V: Verb<'a>>(
         &self,
         verb: &V,
-        mut waiter: Waiter<'_, '_>,
+        mut waiter: Waiter<'_, 'a>,
     ) -> Result<V::Answer, WaitError> {
         let thread = std::thread::current();
         let unpark = Arc::new(Unpark { thread, is_called: AtomicBool::new(false) });

@@ -229,7 +229,7 @@ fn poll_commit<A>(
 pub struct WaitReserve<'e, 'a> {
     waiter: Waiter<'e, 'a>,
     sleep: Option<(Moment, Sleep)>,
-    verb: Reserve,
+    verb: Reserve<'a>,
     /// What was wrong with an amount.
     problem: Option<Box<ReservationError>>,
     /// As that of [`Wait`].
@@ -238,7 +238,7 @@ pub struct WaitReserve<'e, 'a> {
 
 impl<'e, 'a> WaitReserve<'e, 'a> {
     fn new(waiter: Waiter<'e, 'a>, hold: Hold) -> Self {
-        let verb = Reserve { hold, amount: None };
+        let verb = Reserve::new(hold);
         Self { waiter, sleep: None, verb, problem: None, committing: None }
     }
 
@@ -247,10 +247,10 @@ impl<'e, 'a> WaitReserve<'e, 'a> {
     ///
     /// What is wrong with the metric or the amount is the output: [`WaitError::Reservation`].
     pub fn amount(mut self, metric: &Metric, amount: impl IntoAmount) -> Self {
-        match Engine::amount_of(self.waiter.event(), metric, amount) {
+        let event = self.waiter.event();
+        match Engine::amount_of(event, metric, amount) {
             Ok((name, amount)) => {
-                self.waiter.holds(name, amount);
-                self.verb.amount = Some((name.into(), amount));
+                self.verb = Reserve::of_amount(self.verb.hold, event, name, amount);
             }
             Err(why) => self.problem = Some(Box::new(why)),
         }
@@ -310,9 +310,9 @@ impl Future for WaitReserve<'_, '_> {
 }
 
 /// Polls a waiter and its sleep.
-fn poll<V: Verb>(
+fn poll<'a, V: Verb<'a>>(
     verb: &V,
-    waiter: &mut Waiter<'_, '_>,
+    waiter: &mut Waiter<'_, 'a>,
     sleep: &mut Option<(Moment, Sleep)>,
     task: &mut Context<'_>,
 ) -> Poll<Result<V::Answer, WaitError>> {

@@ -17,11 +17,16 @@ use crate::reservations::{Grant, Hold};
 use crate::waiting::{Key, Keys, NoPlace, Place, Settled, Turn, WaitingRoom};
 
 /// What is done once there is room.
-pub(super) trait Verb {
+pub(super) trait Verb<'a> {
     type Answer;
 
     /// Whether it makes a reservation, of which a customer may have so many.
     const RESERVES: bool;
+
+    /// What has to have room, where that is not the event: without its idempotency key.
+    fn lowered(&self) -> Option<&Event<'a>> {
+        None
+    }
 
     /// Does it, if there is room.
     fn attempt(
@@ -53,7 +58,7 @@ pub(super) enum Attempt<A> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Track;
 
-impl Verb for Track {
+impl Verb<'_> for Track {
     type Answer = Decision;
 
     const RESERVES: bool = false;
@@ -92,17 +97,41 @@ impl Verb for Track {
 
 /// `reserve`.
 #[derive(Clone, Debug)]
-pub(super) struct Reserve {
+pub(super) struct Reserve<'a> {
     pub(super) hold: Hold,
-    /// What is held of a value in place of what the event brings.
-    pub(super) amount: Option<(Box<str>, Amount)>,
+    less: Option<Box<Lowered<'a>>>,
 }
 
-impl Verb for Reserve {
+/// What is held of a value in place of what the event brings, and the event as it is then.
+#[derive(Clone, Debug)]
+struct Lowered<'a> {
+    name: Box<str>,
+    amount: Amount,
+    event: Event<'a>,
+}
+
+impl<'a> Reserve<'a> {
+    pub(super) fn new(hold: Hold) -> Self {
+        Self { hold, less: None }
+    }
+
+    /// Reserves another amount of a value than an event brings.
+    pub(super) fn of_amount(hold: Hold, event: &Event<'a>, name: &str, amount: Amount) -> Self {
+        let lowered = Grant { name, amount }.lowered(event);
+        let event = Event { idempotency_key: None, ..lowered };
+        Self { hold, less: Some(Box::new(Lowered { name: name.into(), amount, event })) }
+    }
+}
+
+impl<'a> Verb<'a> for Reserve<'a> {
     /// With the sequence number of the record that the answer goes by.
     type Answer = (Reserved, Option<u64>);
 
     const RESERVES: bool = true;
+
+    fn lowered(&self) -> Option<&Event<'a>> {
+        self.less.as_deref().map(|less| &less.event)
+    }
 
     fn attempt(
         &self,
@@ -111,7 +140,7 @@ impl Verb for Reserve {
     ) -> Result<Attempt<Self::Answer>, WaitError> {
         let engine = Engine { core: Arc::clone(core) };
         // Who drives the waiter waits for the commit.
-        let amount = self.amount.as_ref().map(|(name, amount)| (&**name, *amount));
+        let amount = self.less.as_deref().map(|less| (&*less.name, less.amount));
         match engine.reserve_at_once(event, self.hold, amount) {
             Ok((Reserved::Refused(decision), _)) => Ok(Attempt::Refused(decision)),
             Ok(answer) => Ok(Attempt::Done(answer)),
@@ -143,8 +172,6 @@ pub(super) struct Waiter<'e, 'a> {
     core: Weak<Core>,
     room: Arc<WaitingRoom>,
     event: &'e Event<'a>,
-    /// The event as it is held, where that is another; without its key.
-    held: Option<Box<Event<'a>>>,
     /// [`Moment::MAX`] for none.
     deadline: Moment,
     place: Option<Place>,
@@ -172,7 +199,6 @@ impl<'e, 'a> Waiter<'e, 'a> {
             core: Arc::downgrade(core),
             room: Arc::clone(&core.waiting.room),
             event,
-            held: None,
             deadline: deadline.map_or(Moment::MAX, |it| core.table.timeline().moment(it)),
             place: None,
             touched: Keys::new(),
@@ -185,17 +211,6 @@ impl<'e, 'a> Waiter<'e, 'a> {
 
     pub(super) fn event(&self) -> &'e Event<'a> {
         self.event
-    }
-
-    /// Waits for room for another amount of a value.
-    pub(super) fn holds(&mut self, name: &str, amount: Amount) {
-        let held = Grant { name, amount }.lowered(self.event);
-        self.held = Some(Box::new(Event { idempotency_key: None, ..held }));
-    }
-
-    /// What has to have room.
-    fn asked(&self) -> &Event<'a> {
-        self.held.as_deref().unwrap_or(self.event)
     }
 
     /// Until when it sleeps if nobody wakes it before; `None` for as long as nobody does.
@@ -222,7 +237,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
 
     /// Takes a turn: answers, or sleeps [until](Self::until) then or until this waker is woken.
     /// `is_due` says that it has slept for as long as it said.
-    pub(super) fn turn<V: Verb>(
+    pub(super) fn turn<V: Verb<'a>>(
         &mut self,
         verb: &V,
         waker: &Waker,
@@ -249,7 +264,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
         Some(answer)
     }
 
-    fn try_turn<V: Verb>(
+    fn try_turn<V: Verb<'a>>(
         &mut self,
         verb: &V,
         core: &Arc<Core>,
@@ -292,7 +307,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
             if !has_room && passes_at.is_none() {
                 return Ok(Some(V::refused(decision)));
             }
-            let (short, untils) = self.look_at::<V>(core, &decision, passes_at, step);
+            let (short, untils) = self.look_at(verb, core, &decision, passes_at, step);
             let Some(place) = &mut self.place else { return Err(WaitError::Closed) };
             step = match self.room.settle(place, &short, &self.touched, waker) {
                 Settled::Closed => return Err(WaitError::Closed),
@@ -300,7 +315,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
                 Settled::Free if has_room => Step::Attempt,
                 _ if is_last && !has_room => return Ok(Some(V::refused(decision))),
                 Settled::HeldUp(_) if is_last => {
-                    return Ok(Some(V::refused(self.held_up(core)?)));
+                    return Ok(Some(V::refused(self.held_up(verb, core)?)));
                 }
                 Settled::HeldUp(first) => {
                     // What it was promised does not hold where others come before.
@@ -318,7 +333,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
     }
 
     /// A decision that is no answer: that there is room, or that there is none.
-    fn step<V: Verb>(
+    fn step<V: Verb<'a>>(
         &mut self,
         verb: &V,
         core: &Arc<Core>,
@@ -327,8 +342,10 @@ impl<'e, 'a> Waiter<'e, 'a> {
         if step == Step::Look {
             self.version = core.version();
             // A known idempotency key has its answer at once.
-            let is_known = self.held.is_some() && core.knows_key_of(self.event)?;
-            let decision = if is_known { None } else { Some(core.look(self.asked())?) };
+            let lowered = verb.lowered();
+            let is_known = lowered.is_some() && core.knows_key_of(self.event)?;
+            let asked = lowered.unwrap_or(self.event);
+            let decision = if is_known { None } else { Some(core.look(asked)?) };
             if let Some(decision) = decision.filter(|decision| !decision.is_replay()) {
                 return Ok(Attempt::Refused(decision));
             }
@@ -338,8 +355,9 @@ impl<'e, 'a> Waiter<'e, 'a> {
 
     /// Notes which counters may refuse the event; says which do, and of each until when. Behind
     /// those stand the ones that it keeps.
-    fn look_at<V: Verb>(
+    fn look_at<V: Verb<'a>>(
         &mut self,
+        verb: &V,
         core: &Core,
         decision: &Decision,
         passes_at: Option<Moment>,
@@ -353,7 +371,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
         }
         let (mut short, mut untils) = (Keys::new(), SmallVec::new());
         let now = decision.at().now;
-        let hurdles = core.as_rules_see(self.asked(), |event| {
+        let hurdles = core.as_rules_see(verb.lowered().unwrap_or(self.event), |event| {
             let hurdles = decision.hurdles(is_known);
             let keyed =
                 hurdles.map(|it| (core.key_of(it.rule, it.is_shared, event), it.refused_until));
@@ -381,11 +399,11 @@ impl<'e, 'a> Waiter<'e, 'a> {
     }
 
     /// The refusal of an event that others wait before.
-    fn held_up(&self, core: &Core) -> Result<Decision, WaitError> {
+    fn held_up(&self, verb: &impl Verb<'a>, core: &Core) -> Result<Decision, WaitError> {
         let held: Keys = self.place.as_ref().map_or_else(Keys::new, |it| self.room.held_up_by(it));
         let now = core.read_clock();
         let is_held = |key: Key| held.contains(&key);
-        core.with_attributes(self.asked(), |event| {
+        core.with_attributes(verb.lowered().unwrap_or(self.event), |event| {
             let stands = core.decide_by(event, Intent::Standing, now, Costs::Nothing, None)?;
             Ok(stands.held_up(|rule| {
                 [false, true].into_iter().any(|shared| is_held(core.key_of(rule, shared, event)))
