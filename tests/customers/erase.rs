@@ -5,7 +5,7 @@
 //! one case of each kind of thing that is known of a customer; threads that call meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use limitry::alerts::AlertQuery;
@@ -16,9 +16,11 @@ use limitry::keys::AdjustmentQuery;
 use limitry::reservations::ReservationQuery;
 use limitry::rules::Threshold;
 use limitry::store::MemoryStore;
-use limitry::time::ManualClock;
+use limitry::time::{Clock, ManualClock};
 use limitry::usage::{Interval, UsageQuery};
-use limitry::{Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit, Reserved, Window};
+use limitry::{
+    Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit, Reserved, Timestamp, Window,
+};
 
 use crate::support::{Dice, START, cases, clock, date, seed};
 
@@ -232,6 +234,36 @@ fn what_cannot_be_erased_is_an_error() {
 }
 
 /// Threads that reserve, commit and track meanwhile: what is left is of calls after the last time.
+/// Says that it never goes back, and does.
+#[derive(Debug)]
+struct Broken(Arc<AtomicI64>);
+
+impl Clock for Broken {
+    fn now(&self) -> Timestamp {
+        Timestamp::new(1_760_000_000 + self.0.load(Ordering::Relaxed), 0)
+    }
+
+    fn is_monotonic(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_hold_that_was_over_before_the_clock_went_back_is_in_no_ones_way() {
+    let seconds = Arc::new(AtomicI64::new(0));
+    let calls = Quota::new("Calls", Metric::TotalEvents, 10, Period::Day).per("customer_id");
+    let engine = Engine::builder().clock(Broken(Arc::clone(&seconds))).quota(calls);
+    let engine = engine.build().unwrap();
+    let call = Event::new("acme", "call");
+    let reserved = engine.reserve(&call, Hold::lasting(Duration::from_secs(10))).unwrap();
+    let Reserved::Held(reservation) = reserved else { panic!("there is room") };
+    let _ = reservation.into_id();
+    seconds.store(100, Ordering::Relaxed);
+    assert!(engine.track(&call).unwrap().is_allowed());
+    seconds.store(5, Ordering::Relaxed);
+    assert_eq!(engine.customers().erase("acme").unwrap().events, 1);
+}
+
 #[test]
 fn calls_that_are_under_way_are_before_it_or_after_it() {
     for durable in [false, true] {

@@ -196,13 +196,14 @@ impl Core {
     }
 
     /// Whether no reservation that names the value is open or is being made: asked while the table
-    /// is closed.
+    /// is closed, by the latest time that it has seen. By a clock that was set back one could be
+    /// open for ever which is over there.
     fn has_none_open(
         &self,
         (dimension, id): (&Dimension, &str),
         (seen, own): (u64, &HashSet<u64>),
+        now: Moment,
     ) -> bool {
-        let now = self.read_clock().moment;
         let customer = Some(id).filter(|_| *dimension == Dimension::CustomerId);
         let is_over = |entry: &Entry| {
             let number = entry.id.number();
@@ -245,7 +246,7 @@ impl Core {
         let calendar = self.calendars.own(dimension, id);
         self.calendars.set(dimension, id, OwnCalendar::default());
         let published = change.publish_anew(&is_its, |at| {
-            if !self.has_none_open((dimension, id), (seen, own)) {
+            if !self.has_none_open((dimension, id), (seen, own), at.now) {
                 return false;
             }
             let mut report = EraseReport { rules: named.clone(), ..EraseReport::default() };
