@@ -5,7 +5,7 @@
 //! one case of each kind of thing that is known of a customer; threads that call meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use limitry::alerts::AlertQuery;
@@ -234,13 +234,26 @@ fn what_cannot_be_erased_is_an_error() {
 }
 
 /// Threads that reserve, commit and track meanwhile: what is left is of calls after the last time.
-/// Says that it never goes back, and does.
-#[derive(Debug)]
-struct Broken(Arc<AtomicI64>);
+/// Says that it never goes back, and does: it says one second and the other in turn.
+#[derive(Debug, Default)]
+struct Broken {
+    seconds: [AtomicI64; 2],
+    readings: AtomicUsize,
+}
+
+impl Broken {
+    fn set(&self, seconds: [i64; 2]) {
+        self.seconds
+            .iter()
+            .zip(seconds)
+            .for_each(|(to, second)| to.store(second, Ordering::Relaxed));
+    }
+}
 
 impl Clock for Broken {
     fn now(&self) -> Timestamp {
-        Timestamp::new(1_760_000_000 + self.0.load(Ordering::Relaxed), 0)
+        let reading = self.readings.fetch_add(1, Ordering::Relaxed);
+        Timestamp::new(1_760_000_000 + self.seconds[reading % 2].load(Ordering::Relaxed), 0)
     }
 
     fn is_monotonic(&self) -> bool {
@@ -250,18 +263,21 @@ impl Clock for Broken {
 
 #[test]
 fn a_hold_that_was_over_before_the_clock_went_back_is_in_no_ones_way() {
-    let seconds = Arc::new(AtomicI64::new(0));
-    let calls = Quota::new("Calls", Metric::TotalEvents, 10, Period::Day).per("customer_id");
-    let engine = Engine::builder().clock(Broken(Arc::clone(&seconds))).quota(calls);
-    let engine = engine.build().unwrap();
-    let call = Event::new("acme", "call");
-    let reserved = engine.reserve(&call, Hold::lasting(Duration::from_secs(10))).unwrap();
-    let Reserved::Held(reservation) = reserved else { panic!("there is room") };
-    let _ = reservation.into_id();
-    seconds.store(100, Ordering::Relaxed);
-    assert!(engine.track(&call).unwrap().is_allowed());
-    seconds.store(5, Ordering::Relaxed);
-    assert_eq!(engine.customers().erase("acme").unwrap().events, 1);
+    for (tracks, seconds) in [(true, [5, 5]), (false, [5, 100]), (false, [100, 5])] {
+        let clock = Arc::new(Broken::default());
+        let calls = Quota::new("Calls", Metric::TotalEvents, 10, Period::Day).per("customer_id");
+        let engine = Engine::builder().clock(Arc::clone(&clock)).quota(calls).build().unwrap();
+        let call = Event::new("acme", "call");
+        let reserved = engine.reserve(&call, Hold::lasting(Duration::from_secs(10))).unwrap();
+        let Reserved::Held(reservation) = reserved else { panic!("there is room") };
+        let _ = reservation.into_id();
+        if tracks {
+            clock.set([100, 100]);
+            assert!(engine.track(&call).unwrap().is_allowed());
+        }
+        clock.set(seconds);
+        assert_eq!(engine.customers().erase("acme").unwrap().events, u64::from(tracks));
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{Customers, CustomersError};
 use crate::compiled::{CompiledRule, Snapshot};
-use crate::counters::{ErasedKeys, Moment};
+use crate::counters::{At, ErasedKeys, Moment};
 use crate::customers::{CustomerError, OwnCalendar, row_of};
 use crate::decision::ReservationId;
 use crate::engine::rules::Change;
@@ -130,6 +130,16 @@ impl Customers {
     }
 }
 
+/// The reservations that were looked at before the step.
+struct GivenBack {
+    /// All with a lower number.
+    seen: u64,
+    /// The numbers of those that name the value.
+    own: HashSet<u64>,
+    /// By this time.
+    now: Moment,
+}
+
 /// What is done in one step.
 struct Done {
     report: EraseReport,
@@ -142,9 +152,10 @@ impl Core {
     fn erase(&self, dimension: &Dimension, id: &str) -> Result<EraseReport, CustomersError> {
         loop {
             let seen = self.reservations.next_number();
-            let own = self.give_back_all(dimension, id)?;
-            let mut done = None;
-            self.changed(|change| self.erase_in(change, (dimension, id), (seen, &own), &mut done))?;
+            let now = self.read_clock().moment;
+            let own = self.give_back_all(dimension, id, now)?;
+            let (given, mut done) = (GivenBack { seen, own, now }, None);
+            self.changed(|change| self.erase_in(change, (dimension, id), &given, &mut done))?;
             let Some(Done { mut report, at, stored }) = done else {
                 std::thread::yield_now();
                 continue;
@@ -161,12 +172,13 @@ impl Core {
         }
     }
 
-    /// Gives back what the open reservations hold that name a value; returns the numbers of all
-    /// that do.
+    /// Gives back what the reservations hold that name a value and are open at a moment; returns
+    /// the numbers of all that name it.
     fn give_back_all(
         &self,
         dimension: &Dimension,
         id: &str,
+        now: Moment,
     ) -> Result<HashSet<u64>, CustomersError> {
         let mut own = HashSet::new();
         for entry in self.reservations.list() {
@@ -175,7 +187,7 @@ impl Core {
                 if state.estimate.value(dimension) != Some(id) {
                     continue;
                 }
-                state.at(self.read_clock().moment) == ReservationState::Held
+                state.at(now) == ReservationState::Held
             };
             own.insert(entry.id.number());
             if is_open {
@@ -196,14 +208,15 @@ impl Core {
     }
 
     /// Whether no reservation that names the value is open or is being made: asked while the table
-    /// is closed, by the latest time that it has seen. By a clock that was set back one could be
-    /// open for ever which is over there.
+    /// is closed, by the latest time that it or giving back has gone by. The clock may say less by
+    /// then, and would call one open that can be given back no more.
     fn has_none_open(
         &self,
         (dimension, id): (&Dimension, &str),
-        (seen, own): (u64, &HashSet<u64>),
-        now: Moment,
+        GivenBack { seen, own, now }: &GivenBack,
+        at: &At,
     ) -> bool {
+        let (seen, now) = (*seen, at.now.max(*now));
         let customer = Some(id).filter(|_| *dimension == Dimension::CustomerId);
         let is_over = |entry: &Entry| {
             let number = entry.id.number();
@@ -222,7 +235,7 @@ impl Core {
         &self,
         mut change: Change<'_>,
         (dimension, id): (&Dimension, &str),
-        (seen, own): (u64, &HashSet<u64>),
+        given: &GivenBack,
         done: &mut Option<Done>,
     ) -> Result<(), RulesError> {
         let before = std::sync::Arc::clone(&change.current);
@@ -246,7 +259,7 @@ impl Core {
         let calendar = self.calendars.own(dimension, id);
         self.calendars.set(dimension, id, OwnCalendar::default());
         let published = change.publish_anew(&is_its, |at| {
-            if !self.has_none_open((dimension, id), (seen, own), at.now) {
+            if !self.has_none_open((dimension, id), given, at) {
                 return false;
             }
             let mut report = EraseReport { rules: named.clone(), ..EraseReport::default() };
@@ -272,8 +285,8 @@ impl Core {
                 report.events = ledger.erase(&erasure.erased);
             }
             self.erase_beside(&mut report, (dimension, id), &named);
-            report.reservations = own.len().try_into().unwrap_or(u64::MAX);
-            self.reservations.erase(own);
+            report.reservations = given.own.len().try_into().unwrap_or(u64::MAX);
+            self.reservations.erase(&given.own);
             let stored = self.pipeline.as_ref().map(|pipeline| {
                 let entry = self.put_erasure(pipeline, &erasure, row_of(dimension, id, None));
                 (entry, erasure)
