@@ -156,7 +156,8 @@ impl Adjustments {
         up_to: UpTo,
     ) -> Option<Amount> {
         let known = self.known.read();
-        let mut sum = match known.earlier(of) {
+        let sums = known.sums.get(of);
+        let mut sum = match sums.and_then(|sums| sums.earlier) {
             Some(Earlier { last, .. }) if last < within.start => Amount::ZERO,
             Some(Earlier { first, last, amount })
                 if within.contains(&first) && within.contains(&last) =>
@@ -166,7 +167,7 @@ impl Adjustments {
             Some(_) => return None,
             None => Amount::ZERO,
         };
-        for one in known.listed_of(of, up_to) {
+        for one in known.listed_of(of, sums, up_to) {
             let adjustment = &one.adjustment;
             if within.contains(&adjustment.at) {
                 sum = sum.saturating_add(adjustment.amount);
@@ -180,10 +181,11 @@ impl Adjustments {
     pub(crate) fn since(&self, of: &CountsFor, start: Timestamp, up_to: UpTo) -> Option<InWindow> {
         let known = self.known.read();
         let mut found = InWindow::default();
-        if known.earlier(of).is_some_and(|earlier| earlier.last >= start) {
+        let sums = known.sums.get(of);
+        if sums.and_then(|sums| sums.earlier).is_some_and(|earlier| earlier.last >= start) {
             return None;
         }
-        for one in known.listed_of(of, up_to) {
+        for one in known.listed_of(of, sums, up_to) {
             let adjustment = &one.adjustment;
             if adjustment.at < start {
                 continue;
@@ -208,22 +210,20 @@ impl UpTo {
 }
 
 impl Known {
-    fn earlier(&self, of: &CountsFor) -> Option<Earlier> {
-        self.sums.get(of)?.earlier
-    }
-
-    /// The listed ones of a rule and a key. Of a rule that is gone the list of all is looked
-    /// through, for an answer that was given while it was there.
+    /// The listed ones of a rule and a key, which have these sums. Of a rule that is gone, and so
+    /// has none, the list of all is looked through, for an answer that was given while it was
+    /// there.
     fn listed_of<'k>(
         &'k self,
         of: &'k CountsFor,
+        sums: Option<&'k Sums>,
         up_to: UpTo,
     ) -> impl Iterator<Item = &'k Counted> + 'k {
-        let sums = self.sums.get(of);
-        let all = sums.is_none() && matches!(up_to, UpTo::Record(_));
-        let all = all.then_some(&self.listed).into_iter().flatten();
-        let own = sums.into_iter().flat_map(|sums| &sums.listed).chain(all);
-        own.map(|one| &**one).filter(move |one| one.of == *of && up_to.has(one))
+        let is_gone = sums.is_none() && matches!(up_to, UpTo::Record(_));
+        let all = is_gone.then_some(&self.listed).into_iter().flatten();
+        let own = sums.into_iter().flat_map(|sums| &sums.listed);
+        let listed = own.chain(all.filter(|one| one.of == *of));
+        listed.map(|one| &**one).filter(move |one| up_to.has(one))
     }
 
     fn add(&mut self, added: Arc<Counted>) {

@@ -144,9 +144,7 @@ impl Times {
         };
         !was_judged && (0_u32..).zip(&self.rules).any(outranks)
     }
-}
 
-impl Times {
     /// Whether one of the rules that insist on what the event lacks, and so are no charges, judges
     /// at an instant: then it is no event.
     pub(crate) fn is_refused(&self, at: &At, charges: &[Charge], insisting: &[u32]) -> bool {

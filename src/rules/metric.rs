@@ -79,9 +79,7 @@ impl Metric {
             _ => None,
         }
     }
-}
 
-impl Metric {
     /// The word of one that a word alone names.
     fn word(&self) -> Option<&str> {
         match self {

@@ -79,9 +79,7 @@ impl Period {
             Self::Concurrent => return Shape::Slots,
         })
     }
-}
 
-impl Period {
     /// The word of one that a word alone names.
     fn word(self) -> Option<&'static str> {
         match self {

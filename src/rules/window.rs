@@ -63,9 +63,7 @@ impl Window {
             Self::Every(length) => length,
         }
     }
-}
 
-impl Window {
     /// How one that has a name is shown.
     pub(crate) fn shown(self) -> Option<&'static str> {
         match self {

@@ -138,8 +138,8 @@ impl Build {
         });
         let times = times.map(Arc::new);
         let is_special = conditional.is_some() || !by_missing.is_empty() || times.is_some();
-        let is_marking = |entry: &Option<Entry>| entry.as_ref().is_some_and(|it| it.is_marking);
-        let first_marking = entries.iter().position(is_marking);
+        let marks = |entry: &Option<Entry>| entry.as_ref().is_some_and(|it| it.is_marking);
+        let first_marking = entries.iter().position(marks);
         let first_marking = first_marking.and_then(|first| u32::try_from(first).ok());
         let is_marking = |rule: &u32| first_marking.is_some_and(|first| *rule >= first);
         let is_lenient = |rule: &u32| self.lenient.contains_key(rule);

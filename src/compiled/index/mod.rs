@@ -80,8 +80,9 @@ pub(crate) struct Index {
     kinds: Box<[RowKind]>,
     /// The rules without a filter, by the kind of their rows.
     always: Box<[Found]>,
-    /// What an event matches of those that matches no other rule, where none of them has a policy,
-    /// judges at times alone, marks values, or does more than skip an event that lacks a dimension.
+    /// The matches of an event that no filter lets in: of the rules without one. `None` where one
+    /// of these has a policy, judges only at times, marks values, or does not skip an event that
+    /// lacks a dimension.
     prepared: Option<Prepared>,
     /// Some rules have a filter.
     has_filters: bool,

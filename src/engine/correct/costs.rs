@@ -76,15 +76,8 @@ fn charged_after(compiled: &CompiledRule, before: Cost, now: Cost, age: Duration
         let Rule::RateLimit(limit) = &compiled.rule else { return false };
         limit.algorithm == Algorithm::TokenBucket && is_over(age, true, compiled)
     };
-    let units = match now.units {
-        now if now > before.units => {
-            if is_late() {
-                before.units
-            } else {
-                now
-            }
-        }
-        now => now.max(before.units.min(0)),
-    };
+    let is_more = now.units > before.units;
+    let units =
+        if is_more && is_late() { before.units } else { now.units.max(before.units.min(0)) };
     Cost { units, counts: units != 0 }
 }

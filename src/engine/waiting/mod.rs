@@ -245,7 +245,7 @@ impl<'e, 'a> WaitReserve<'e, 'a> {
     /// Waits for room for this much of a metric in place of what the event brings, and holds it, as
     /// [`Engine::reserve_amount`] does.
     ///
-    /// What is wrong with the metric or the amount is the output: [`WaitError::Reservation`].
+    /// What is wrong with the metric or the amount is the output: [`WaitError::Track`].
     pub fn amount(mut self, metric: &Metric, amount: impl IntoAmount) -> Self {
         let event = self.waiter.event();
         match Engine::amount_of(event, metric, amount) {

@@ -332,6 +332,11 @@ impl<'e, 'a> Waiter<'e, 'a> {
         }
     }
 
+    /// What has to have room.
+    fn asked<'v>(&'v self, verb: &'v impl Verb<'a>) -> &'v Event<'a> {
+        verb.lowered().unwrap_or(self.event)
+    }
+
     /// A decision that is no answer: that there is room, or that there is none.
     fn step<V: Verb<'a>>(
         &mut self,
@@ -341,13 +346,12 @@ impl<'e, 'a> Waiter<'e, 'a> {
     ) -> Result<Attempt<V::Answer>, WaitError> {
         if step == Step::Look {
             self.version = core.version();
-            // A known idempotency key has its answer at once.
-            let lowered = verb.lowered();
-            let is_known = lowered.is_some() && core.knows_key_of(self.event)?;
-            let asked = lowered.unwrap_or(self.event);
-            let decision = if is_known { None } else { Some(core.look(asked)?) };
-            if let Some(decision) = decision.filter(|decision| !decision.is_replay()) {
-                return Ok(Attempt::Refused(decision));
+            // A known idempotency key has its answer at once. What is lowered has none to look for.
+            if verb.lowered().is_none() || !core.knows_key_of(self.event)? {
+                let decision = core.look(self.asked(verb))?;
+                if !decision.is_replay() {
+                    return Ok(Attempt::Refused(decision));
+                }
             }
         }
         verb.attempt(core, self.event)
@@ -371,7 +375,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
         }
         let (mut short, mut untils) = (Keys::new(), SmallVec::new());
         let now = decision.at().now;
-        let hurdles = core.as_rules_see(verb.lowered().unwrap_or(self.event), |event| {
+        let hurdles = core.as_rules_see(self.asked(verb), |event| {
             let hurdles = decision.hurdles(is_known);
             let keyed =
                 hurdles.map(|it| (core.key_of(it.rule, it.is_shared, event), it.refused_until));
@@ -403,7 +407,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
         let held: Keys = self.place.as_ref().map_or_else(Keys::new, |it| self.room.held_up_by(it));
         let now = core.read_clock();
         let is_held = |key: Key| held.contains(&key);
-        core.with_attributes(verb.lowered().unwrap_or(self.event), |event| {
+        core.with_attributes(self.asked(verb), |event| {
             let stands = core.decide_by(event, Intent::Standing, now, Costs::Nothing, None)?;
             Ok(stands.held_up(|rule| {
                 [false, true].into_iter().any(|shared| is_held(core.key_of(rule, shared, event)))

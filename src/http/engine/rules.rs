@@ -12,13 +12,12 @@ use utoipa::ToSchema;
 use super::refused;
 use super::schema::RuleList;
 use crate::http::access::Need;
-use crate::http::call::{Answer, Call, Project, json};
+use crate::http::call::{Answer, Call, Project, fields_from_json, json};
 use crate::http::changes::By;
 use crate::http::failure::Failure;
 use crate::http::pages::{Asked, Place};
 use crate::keys::KeyQuery;
 use crate::rules::{QuotaUpdate, RateLimitUpdate, RuleUpdate, SyncOptions};
-use crate::wire::from_json;
 use crate::{Amount, Engine, Rule, RuleSet};
 
 /// Reads a body that is an object; what is wrong with it is named by its path.
@@ -26,7 +25,7 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Failure::bad_input("the body must be a JSON object"));
     }
-    from_json(body).map_err(|why| Failure::bad_input(&why))
+    fields_from_json(body)
 }
 
 /// Who changes something, and why.

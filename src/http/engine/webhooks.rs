@@ -222,9 +222,8 @@ async fn list(call: Call) -> Answer {
 /// `POST /webhook-endpoints/{id}/rotate`
 async fn rotate(call: Call) -> Answer {
     let (call, body) = call.needs(Need::Manage)?.with_body().await?;
-    let asked: Option<Rotation> =
-        if body.is_empty() { None } else { Some(fields_from_json(&body)?) };
-    let asked = asked.unwrap_or_default();
+    let asked: Rotation =
+        if body.is_empty() { Rotation::default() } else { fields_from_json(&body)? };
     let overlap = Duration::from_secs(asked.overlap_seconds.unwrap_or(OVERLAP_SECONDS));
     with::<All>(call, Need::Manage, move |hooks, endpoint, _| {
         let secret = hooks.rotate(&endpoint.id, overlap).map_err(failed)?;
