@@ -368,8 +368,8 @@ impl Account {
                 self.remember(key.as_deref(), now.date);
             }
             Change::Take { units } => self.take_or_give(*units, Drawn::new(), event, now.date),
-            Change::Return { units, event, since } => {
-                self.give_back_of(*event, *units, *since, now.date);
+            Change::Return { units, refund, event, since } => {
+                self.give_back_of(*event, (*units, *refund), *since, now.date);
             }
             Change::Hold { id, until, units } => self.hold((*until, *id), *units),
             Change::Settle { id, until, used } => {

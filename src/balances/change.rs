@@ -17,9 +17,9 @@ pub(crate) enum Change {
     Debit { units: Units, call: CallSource, key: Option<Box<str>> },
     /// An event takes something; less than nothing is given back.
     Take { units: Units },
-    /// An event that is corrected gives so much back to the grants that paid for it; it was decided
-    /// about at `since`.
-    Return { units: Units, event: u64, since: Timestamp },
+    /// An event that is corrected gives so much back to the grants that paid for it, and refunds so
+    /// much beyond what it had cost; it was decided about at `since`.
+    Return { units: Units, refund: Units, event: u64, since: Timestamp },
     /// A reservation holds more.
     Hold { id: u64, until: u64, units: Units },
     /// A reservation's hold ends: so much was used, and the rest is given back. Of one that has

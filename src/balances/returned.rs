@@ -14,26 +14,44 @@ use crate::rules::Units;
 type Paid = SmallVec<[(u64, Units); 1]>;
 
 impl Account {
-    /// Gives back so much of what an event took, the last of it first; no more than it took. What
-    /// goes back to a grant that has expired is worth nothing. Where the ledger does not go back to
-    /// the event, which was decided about at `since`, it is given back as a refund is.
+    /// Gives back so much of what an event took, the last of it first, no more than it took; and
+    /// refunds what it gives from now on beyond that. Nothing comes of an event that the account
+    /// never saw: as far as the ledger goes back to `since`, when the event was decided about, it
+    /// tells. Where it does not, all is given back as a refund is.
     pub(super) fn give_back_of(
         &mut self,
         event: u64,
-        units: Units,
+        (units, refund): (Units, Units),
         since: Timestamp,
         at: Timestamp,
     ) {
         let (taken, paid) = self.taken_by(event);
-        if taken <= 0 {
-            let is_whole = self.ledger.front().is_none_or(|first| first.number == 0);
-            let goes_back = self.ledger.front().is_some_and(|first| first.at < since);
-            if !is_whole && !goes_back {
-                self.refund(units, Some(event), at);
+        let is_whole = self.ledger.front().is_none_or(|first| first.number == 0);
+        let goes_back = is_whole || self.ledger.front().is_some_and(|first| first.at < since);
+        let (back, refund) = match taken {
+            1.. => {
+                self.return_of(event, (units.min(taken), taken), &paid, at);
+                (0, refund)
             }
-            return;
+            _ if !goes_back => (units, refund),
+            // What it cost was not taken.
+            0 if units > 0 || self.created > since => (0, 0),
+            _ => (0, refund),
+        };
+        let refund = back.saturating_add(refund);
+        if refund > 0 {
+            self.refund(refund, Some(event), at);
         }
-        let units = units.min(taken);
+    }
+
+    /// Gives back so much of what an event has taken in all, of which grants paid what is said.
+    fn return_of(
+        &mut self,
+        event: u64,
+        (units, taken): (Units, Units),
+        paid: &Paid,
+        at: Timestamp,
+    ) {
         let of_grants = paid.iter().fold(0, |sum: Units, (_, paid)| sum.saturating_add(*paid));
         // What no grant paid is owed: that is paid first.
         let owed = taken.saturating_sub(of_grants).min(units);

@@ -23,6 +23,7 @@ const SETTLE: u8 = 5;
 const EXTEND: u8 = 6;
 const REMOVE: u8 = 7;
 const RETURN: u8 = 8;
+const RETURN_AND_REFUND: u8 = 9;
 
 /// Where an entry comes from, likewise; an event without a number is 2.
 const CALL: u8 = 0;
@@ -99,9 +100,12 @@ impl Codec<'_> for Change {
                 out.push(TAKE);
                 put_wide(out, *units);
             }
-            Self::Return { units, event, since } => {
-                out.push(RETURN);
+            Self::Return { units, refund, event, since } => {
+                out.push(if *refund == 0 { RETURN } else { RETURN_AND_REFUND });
                 put_wide(out, *units);
+                if *refund != 0 {
+                    put_wide(out, *refund);
+                }
                 put_varint(out, *event);
                 put_date(out, *since);
             }
@@ -144,9 +148,10 @@ impl Codec<'_> for Change {
                 Self::Debit { units, call, key }
             }
             TAKE => Self::Take { units: from.wide()? },
-            RETURN => {
-                let (units, event) = (from.wide()?, from.varint()?);
-                Self::Return { units, event, since: date(from)? }
+            kind @ (RETURN | RETURN_AND_REFUND) => {
+                let units = from.wide()?;
+                let refund = if kind == RETURN { 0 } else { from.wide()? };
+                Self::Return { units, refund, event: from.varint()?, since: date(from)? }
             }
             HOLD => {
                 let (id, until) = (from.varint()?, u64::decode(from)?);

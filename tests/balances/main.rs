@@ -12,6 +12,7 @@
 mod support;
 
 mod accounts;
+mod corrected;
 mod model;
 mod rules;
 mod threads;

@@ -412,11 +412,18 @@ impl Script<'_, '_> {
             }),
             _ => self.taken(charges, locked, Charge::cost),
         };
+        let cost = match step {
+            Step::Correct(correcting, _) => {
+                self.taken(charges, locked, |charge| correcting.before(charge.rule))
+            }
+            _ => Pending::new(),
+        };
         for row in (0_u32..).take(locked.len()) {
             if locked.account_key(row).is_none() || locked.account_row(row) != row {
                 continue;
             }
-            let change = Self::change(step, pending_of(&taken, row), locked.account(row));
+            let units = (pending_of(&taken, row), pending_of(&cost, row));
+            let change = Self::change(step, units, locked.account(row));
             let Some(change) = change else { continue };
             if locked.account(row).is_none() && !self.open(row, charges, locked, touched) {
                 continue;
@@ -435,15 +442,24 @@ impl Script<'_, '_> {
         changed
     }
 
-    /// What a step does to an account of which so much is taken.
-    fn change(step: &Step<'_, '_>, units: Units, account: Option<&Account>) -> Option<Change> {
+    /// What a step does to an account of which so much is taken; where that corrects an event, what
+    /// it had cost is `cost`.
+    fn change(
+        step: &Step<'_, '_>,
+        (units, cost): (Units, Units),
+        account: Option<&Account>,
+    ) -> Option<Change> {
         let holds = |key| account.is_some_and(|account| account.held_by(key).is_some());
         match step {
             // Accounts are credited and debited by calls of their own.
             Step::Adjust(..) => None,
             Step::Correct(correcting, _) if units < 0 => {
-                let (units, event) = (units.saturating_neg(), correcting.event);
-                Some(Change::Return { units, event, since: correcting.taken_at })
+                let (event, since) = (correcting.event, correcting.taken_at);
+                // What it gives from now on, and did not give before, was never taken.
+                let gives = |cost: Units| cost.min(0).saturating_neg();
+                let refund = gives(cost.saturating_add(units)).saturating_sub(gives(cost));
+                let units = units.saturating_neg().saturating_sub(refund);
+                Some(Change::Return { units, refund, event, since })
             }
             Step::Record(_) | Step::Correct(..) => (units != 0).then_some(Change::Take { units }),
             Step::Hold(holding, _) => {

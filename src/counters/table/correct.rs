@@ -79,6 +79,11 @@ impl Correcting {
         found.map_or((Cost::NOTHING, None), |(_, before, after)| (*before, *after))
     }
 
+    /// What the event has cost a rule.
+    pub(super) fn before(&self, rule: u32) -> Cost {
+        self.of(rule).0
+    }
+
     /// What a rule is asked for where it adds up.
     pub(crate) fn difference(before: Cost, after: Option<Cost>) -> Cost {
         let units = |cost: Cost| if cost.counts { cost.units } else { 0 };

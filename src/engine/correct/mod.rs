@@ -94,8 +94,8 @@ impl Engine {
     /// are never laxer than if it had been so: a window counts it at the instant of the event, a
     /// bucket without what it would have refilled since it was full. A window's length after the
     /// event it is nothing to a bucket; one never full since is laxer then, by no more than that. A
-    /// refund that is more than it was gives rate limits nothing back. Else as
-    /// [`void`](Self::void).
+    /// refund that is more than it was gives rate limits nothing back, and balances what an event
+    /// that gives it does. Else as [`void`](Self::void).
     ///
     /// ```
     /// use limitry::usage::UsageQuery;
