@@ -1,6 +1,6 @@
-//! Goal: after any sequence of events, voids and amendments, late ones and of closed periods, over
-//! restarts and crashes, usage, meters and quotas are what a fold over the corrected events says;
-//! a correction is there whole or not at all; and what is corrected twice is corrected once.
+//! Goal: after any sequence of events, voids and amendments, late ones and of closed periods, between
+//! reservations, adjustments and customers that move to other zones, over restarts and crashes,
+//! usage, meters and quotas are what a fold over the corrected events says; a correction is there whole or not at all; and what is corrected twice is corrected once.
 //!
 //! Method: random programs beside a list of events, which is folded naively for each question; by
 //! default in memory, and on a store in memory that is closed, dropped and crashed between steps,
@@ -8,15 +8,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono_tz::Tz;
 use limitry::errors::CorrectError;
 use limitry::events::{CorrectionQuery, EventId, EventQuery};
+use limitry::keys::RuleKey;
+use limitry::reservations::ReservationId;
 use limitry::store::{Durability, MemoryStore};
 use limitry::time::ManualClock;
 use limitry::usage::{MeterQuery, UsageQuery};
 use limitry::{
-    Amount, Engine, EngineBuilder, Event, Meter, Metric, Period, Quota, RateLimit, Window,
+    Amount, Customer, Engine, EngineBuilder, Event, Hold, Meter, Metric, Period, Quota, RateLimit,
+    Reserved, Window,
 };
 
+use crate::support::fold::BucketLength;
 use crate::support::medium::{Medium, Unsynced};
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
 use crate::support::{Dice, START, cases, date, duration, long, seed};
@@ -85,13 +90,19 @@ struct World {
     known: Vec<Known>,
     now: Nanos,
     entries: usize,
+    /// The open reservations: of whom, for which model, and since when.
+    open: Vec<(ReservationId, &'static str, &'static str, Nanos)>,
+    /// What was adjusted of which quota, of whom, and when.
+    adjusted: Vec<(&'static str, &'static str, Nanos, Amount)>,
+    zones: BTreeMap<&'static str, Tz>,
 }
 
 impl World {
     fn new(durable: bool) -> Self {
         let (store, clock) = (durable.then(MemoryStore::new), ManualClock::new(date(START)));
         let engine = Self::open(store.as_ref(), &clock);
-        Self { engine, clock, store, known: Vec::new(), now: START, entries: 0 }
+        let (known, open, adjusted, zones) = Default::default();
+        Self { engine, clock, store, known, now: START, entries: 0, open, adjusted, zones }
     }
 
     fn open(store: Option<&MemoryStore>, clock: &ManualClock) -> Engine {
@@ -160,6 +171,85 @@ impl World {
         }
     }
 
+    fn reserve(&mut self, dice: &mut Dice) {
+        let (customer, model, brings) = (dice.pick(&CUSTOMERS), dice.pick(&MODELS), brings(dice));
+        let estimate = event(customer, model, Brings { cents: 3, seats: None, ..brings });
+        let hold = Hold::lasting(duration(dice.pick(&[MINUTE, 3 * HOUR, 20 * HOUR])));
+        let reserved = self.engine.reserve(&estimate, hold).expect("valid");
+        let Reserved::Held(held) = reserved else { panic!("nothing is short: {reserved:?}") };
+        self.open.push((held.into_id(), customer, model, self.now));
+    }
+
+    /// Commits a reservation, or releases it; also one that has expired.
+    fn end_one(&mut self, dice: &mut Dice) {
+        if self.open.is_empty() {
+            return;
+        }
+        let place = dice.below(self.open.len() as u64) as usize;
+        let (id, customer, model, at) = self.open.swap_remove(place);
+        if dice.chance(30) {
+            self.engine.release(id).expect("it is not committed");
+            return;
+        }
+        let brings = brings(dice);
+        let decision = self.engine.commit(id, &event(customer, model, brings)).expect("valid");
+        let id = decision.event_id().expect("it is recorded");
+        self.entries += 1;
+        let brings = Some(brings);
+        self.known.push(Known { id, customer, model, at, brings, order: self.entries });
+    }
+
+    fn adjust(&mut self, dice: &mut Dice) {
+        let (quota, customer) = (dice.pick(&["tokens", "events", "cost"]), dice.pick(&CUSTOMERS));
+        let rules = self.engine.rules();
+        let key = match quota {
+            "cost" => RuleKey::default(),
+            _ => ("customer_id", customer).into(),
+        };
+        let made = if dice.chance(40) {
+            rules.reset(quota, key)
+        } else {
+            rules.adjust(
+                quota,
+                key,
+                [dice.below(40) as i64 + 1, -9][dice.below(2) as usize],
+                "a note",
+            )
+        };
+        let made = made.expect("there is such a key");
+        let is_reset = made.is_reset;
+        self.adjusted.push((quota, customer, self.now, made.amount));
+        if is_reset {
+            let brings = Brings { input: 0, cents: 0, seats: None };
+            let standing = self.engine.standing(&event(customer, "tiny", brings)).expect("valid");
+            let used = standing.quotas().find(|it| it.name == quota).expect("it matches").used;
+            assert_eq!(used, Amount::ZERO, "{quota} of {customer}");
+        }
+    }
+
+    /// What was adjusted of a quota from an instant on and before another.
+    fn adjusted(&self, quota: &str, customer: &str, from: Nanos, to: Nanos) -> Amount {
+        let is_it = |it: &&(&str, &str, Nanos, Amount)| {
+            it.0 == quota && (quota == "cost" || it.1 == customer) && from <= it.2 && it.2 < to
+        };
+        let all = self.adjusted.iter().filter(is_it).map(|(.., amount)| *amount);
+        all.fold(Amount::ZERO, Amount::saturating_add)
+    }
+
+    fn move_customer(&mut self, dice: &mut Dice) {
+        let customer = dice.pick(&CUSTOMERS);
+        let zone = dice.pick(&[Tz::UTC, Tz::America__New_York, Tz::Asia__Tokyo]);
+        self.engine.customers().upsert(Customer::new(customer).time_zone(zone)).expect("good");
+        self.zones.insert(customer, zone);
+    }
+
+    /// The day of a customer, by its zone.
+    fn day_of(&self, customer: &str) -> (Nanos, Nanos) {
+        let zone = self.zones.get(customer).copied().unwrap_or(Tz::UTC);
+        let days = BucketLength::Day.buckets(zone, None, &(self.now..self.now + 1));
+        (days[0].start, days[0].end)
+    }
+
     /// The events that count, from an instant on and before another.
     fn counting(&self, from: Nanos, to: Nanos) -> impl Iterator<Item = (&Known, Brings)> + Clone {
         let counting = self.known.iter().filter_map(|of| Some((of, of.brings?)));
@@ -183,7 +273,7 @@ impl World {
             }
         }
         for customer in CUSTOMERS {
-            self.check_quotas(customer, day(self.now), what);
+            self.check_quotas(customer, self.day_of(customer), what);
         }
     }
 
@@ -258,7 +348,15 @@ impl World {
                 }
                 meter => self.figure(meter, customer, day.0, day.1),
             };
+            let period = match &*quota.name {
+                "tokens" => day,
+                "events" => (hour, hour + HOUR),
+                _ => (0, ever),
+            };
+            let adjusted = self.adjusted(&quota.name, customer, period.0, period.1);
+            let expected = expected.saturating_add(adjusted);
             assert_eq!(quota.used, expected, "{what}: {} of {customer}", quota.name);
+            assert_eq!(quota.adjusted, adjusted, "{what}: {} of {customer}", quota.name);
         }
     }
 
@@ -308,10 +406,14 @@ fn program(seed: u64, durable: bool) {
     let (mut dice, mut world) = (Dice::new(seed), World::new(durable));
     let what = |step: u64| format!("LIMITRY_SEED={seed} durable {durable} step {step}");
     for step in 0..70 {
-        match dice.below(10) {
+        match dice.below(15) {
             0..=4 => world.record(&mut dice),
             5..=7 => world.correct(&mut dice),
-            8 => {
+            8 => world.reserve(&mut dice),
+            9 | 10 => world.end_one(&mut dice),
+            11 => world.adjust(&mut dice),
+            12 => world.move_customer(&mut dice),
+            13 => {
                 let ahead = dice.pick(&[SECOND, 50 * SECOND, 10 * MINUTE, 3 * HOUR, 14 * HOUR]);
                 world.now += ahead;
                 world.clock.advance(duration(ahead));
