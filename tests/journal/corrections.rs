@@ -1,6 +1,7 @@
-//! Goal: after any sequence of events, voids and amendments, late ones and of closed periods, between
+//! Goal: after any sequence of events, voids and amendments, late ones and of closed periods, among
 //! reservations, adjustments and customers that move to other zones, over restarts and crashes,
-//! usage, meters and quotas are what a fold over the corrected events says; a correction is there whole or not at all; and what is corrected twice is corrected once.
+//! usage, meters and quotas are what a fold over the corrected events says; a correction is there
+//! whole or not at all; and what is corrected twice is corrected once.
 //!
 //! Method: random programs beside a list of events, which is folded naively for each question; by
 //! default in memory, and on a store in memory that is closed, dropped and crashed between steps,
