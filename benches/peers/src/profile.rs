@@ -8,10 +8,14 @@ use std::hash::RandomState;
 use std::hint::black_box;
 use std::process::ExitCode;
 
-use limitry::events::Recording;
+use limitry::balances::{Credit, Debit, NewBalance};
+use limitry::events::{EventQuery, Recording};
 use limitry::rules::Percentile;
 use limitry::store::Durable;
-use limitry::{Customer, Engine, EngineBuilder, Event, Meter, RateLimit, Window};
+use limitry::{
+    Condition, Customer, Engine, EngineBuilder, Event, Meter, Metric, Period, Quota, RateLimit,
+    RuleSet, Timestamp, Window,
+};
 
 use crate::bucket_peers::Quotas;
 use crate::by_hand::{ByHand, Call, governor_an_hour};
@@ -21,7 +25,7 @@ use crate::limitry_side::{
 };
 use crate::traffic;
 
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 39] = [
     "one",
     "resting",
     "four",
@@ -42,6 +46,25 @@ pub const NAMES: [&str; 20] = [
     "quota",
     "by-hand",
     "limitador",
+    "tokens-quota",
+    "tokens-balance",
+    "four-quota",
+    "four-balance",
+    "debit-1",
+    "debit-1000",
+    "value",
+    "value-many",
+    "one-of",
+    "one-of-many",
+    "prefix",
+    "prefix-many",
+    "not",
+    "not-many",
+    "present",
+    "present-many",
+    "absent",
+    "absent-many",
+    "simulate",
 ];
 
 /// So few that a bucket takes a minute to fill again, and more than any customer's calls.
@@ -49,6 +72,12 @@ const AN_HOUR: u32 = 60;
 
 /// As many as `.ci/instructions` has customers call.
 const CUSTOMERS_WITH_A_PLAN: usize = 20_000;
+
+/// A limit that nothing reaches, and a balance that nothing spends.
+const PLENTY: u64 = 1_000_000_000_000_000;
+
+/// The events of a replay.
+const REPLAYED: usize = 20_000;
 
 /// Decides one call of a customer.
 type Decider = Box<dyn FnMut(&String) -> bool>;
@@ -157,7 +186,100 @@ fn decider(case: &str) -> Option<Decider> {
             let peer = Limitador::new(Limits::GENEROUS, [1, 60], 996);
             Box::new(move |customer| peer.allows(customer))
         }
-        _ => return None,
+        "tokens-quota" => credits(false, false),
+        "tokens-balance" => credits(true, false),
+        "four-quota" => credits(false, true),
+        "four-balance" => credits(true, true),
+        "debit-1" => debiting(1),
+        "debit-1000" => debiting(1_000),
+        "simulate" => simulating(),
+        _ => match case.strip_suffix("-many") {
+            Some(kind) => conditional(kind, 100_000)?,
+            None => conditional(case, 4)?,
+        },
+    })
+}
+
+/// A customer's tokens, of a quota or of a balance, alone or beside three rate limits.
+fn credits(has_balance: bool, others: bool) -> Decider {
+    let quota = if has_balance {
+        Quota::balance("credits", Metric::TotalTokens).opening(PLENTY)
+    } else {
+        Quota::new("Tokens", Metric::TotalTokens, PLENTY, Period::AllTime)
+    };
+    let mut builder = builder().quota(quota.per("customer_id"));
+    for name in ["One", "Two", "Three"].into_iter().filter(|_| others) {
+        let limit = RateLimit::new(name, u64::from(AN_HOUR), Window::Hour);
+        builder = builder.rate_limit(limit.per("customer_id"));
+    }
+    tracking(built(builder), traffic::model_call)
+}
+
+/// Debits of one balance with so many grants.
+fn debiting(grants: u32) -> Decider {
+    let balances = built(builder()).balances();
+    balances.create(&NewBalance::new("cust_1", "credits")).expect("a new balance");
+    for number in 0..grants {
+        let expires = Timestamp::new(4_000_000_000, number);
+        let credit = Credit::new(PLENTY / 1_000).expires_at(expires);
+        balances.credit("cust_1", "credits", &credit).expect("a good credit");
+    }
+    let debit = Debit::new("0.000001");
+    Box::new(move |_| black_box(balances.debit("cust_1", "credits", &debit)).is_ok())
+}
+
+/// Four rules that match, by a kind of condition, among so many that have it.
+fn conditional(kind: &str, rules: usize) -> Option<Decider> {
+    let team = |rule: RateLimit, other: Option<usize>| match other {
+        None => rule.filter("team_id", "team_eng"),
+        Some(number) => rule.filter("team_id", format!("team_{number}")),
+    };
+    let asked = |rule: RateLimit, other: Option<usize>| {
+        Some(match (kind, other) {
+            ("value", None) => rule.filter("model", "gpt-4"),
+            ("value", Some(number)) => rule.filter("model", format!("model-{number}")),
+            ("one-of", None) => rule.filter("model", ["gpt-3", "gpt-4"]),
+            ("one-of", Some(n)) => rule.filter("model", [format!("a-{n}"), format!("b-{n}")]),
+            ("prefix", None) => rule.filter("model", Condition::prefix("gpt")),
+            ("prefix", Some(number)) => {
+                rule.filter("model", Condition::prefix(format!("model-{number}")))
+            }
+            ("not", other) => team(rule.filter("model", Condition::not("o3")), other),
+            ("present", other) => team(rule.filter("model", Condition::Present), other),
+            ("absent", other) => team(rule.filter("trace", Condition::Absent), other),
+            _ => return None,
+        })
+    };
+    let mut builder = builder();
+    for number in 0..rules {
+        let rule = RateLimit::new(format!("Rule {number}"), u64::from(AN_HOUR), Window::Hour);
+        let rule = asked(rule, (number >= 4).then_some(number))?;
+        builder = builder.rate_limit(rule.per("customer_id"));
+    }
+    Some(tracking(built(builder), |customer| {
+        traffic::model_call(customer).property("team_id", "team_eng")
+    }))
+}
+
+/// Each call replays the events of [`REPLAYED`] calls against the four rules.
+fn simulating() -> Decider {
+    let recording = Recording::Newest(REPLAYED);
+    let engine = built(four(Engine::builder().recording(recording), Limits::GENEROUS));
+    let customers = traffic::shuffled_customers(1_000);
+    for customer in customers.iter().cycle().take(REPLAYED) {
+        let decision = engine.track(&traffic::model_call(customer));
+        assert!(decision.expect("a valid event").is_allowed());
+    }
+    let quota = |name, metric, period| Quota::new(name, metric, PLENTY, period).per("customer_id");
+    let limit = |name, window| RateLimit::new(name, 1_000_000_000, window).per("customer_id");
+    let rules = RuleSet::new()
+        .rate_limit(limit("Calls a second", Window::Second))
+        .rate_limit(limit("Calls a minute", Window::Minute))
+        .quota(quota("Tokens a day", Metric::TotalTokens, Period::Day))
+        .quota(quota("Cents a month", Metric::TotalCostCents, Period::Month));
+    Box::new(move |_| {
+        let report = engine.simulate(rules.clone(), EventQuery::new());
+        black_box(report.expect("valid rules")).calls.refused == 0
     })
 }
 
