@@ -14,6 +14,7 @@ mod support;
 mod changes;
 mod firing;
 mod low;
+mod meters;
 mod model;
 mod receiving;
 #[cfg(feature = "webhooks")]
