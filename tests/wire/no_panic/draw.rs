@@ -40,6 +40,17 @@ pub(super) fn number() -> BoxedStrategy<u64> {
     .boxed()
 }
 
+/// Any amount, of adjustments: the ends of what one may be, and beyond.
+pub(super) fn amount() -> impl Strategy<Value = Amount> {
+    let most = i128::from(LARGEST) * 1_000_000;
+    let ends = vec![i128::MIN, i128::MAX, -most - 1, -most, most, most + 1, 0, 1];
+    prop_oneof![
+        2 => any::<i64>().prop_map(Amount::from),
+        1 => any::<i128>().prop_map(Amount::from_millionths),
+        2 => select(ends).prop_map(Amount::from_millionths),
+    ]
+}
+
 pub(super) fn length() -> BoxedStrategy<Duration> {
     prop_oneof![
         Just(Duration::ZERO),

@@ -104,6 +104,8 @@ enum Action {
     Archive,
     /// Does something to customers: erases one, or not.
     Customers(String, usize, bool),
+    /// Asks for pages.
+    Pages(String, usize),
     /// Tries rules out.
     WhatIf(RuleSet, i64),
 }
@@ -136,8 +138,8 @@ fn action() -> BoxedStrategy<Action> {
         1 => quota().prop_map(Action::AddQuota),
         1 => update,
         1 => quota_update,
-        2 => (proptest::option::of(any::<i64>()), proptest::option::of(".{0,8}"))
-            .prop_map(|(amount, name)| Action::Adjust(amount.map(Amount::from), name)),
+        2 => (proptest::option::of(amount()), proptest::option::of(".{0,8}"))
+            .prop_map(|(amount, name)| Action::Adjust(amount, name)),
         2 => (".{0,8}", any::<bool>()).prop_map(|(reason, void)| Action::Correct(reason, void)),
         1 => Just(Action::Remove),
         1 => (rule_set(), any::<bool>(), any::<bool>())
@@ -150,6 +152,8 @@ fn action() -> BoxedStrategy<Action> {
         1 => Just(Action::Archive),
         1 => (text(), any::<usize>(), any::<bool>())
             .prop_map(|(text, limit, erase)| Action::Customers(text, limit, erase)),
+        1 => (text(), prop_oneof![0_usize..3, any::<usize>()])
+            .prop_map(|(text, limit)| Action::Pages(text, limit)),
         1 => (rule_set(), any::<i64>()).prop_map(|(rules, percent)| Action::WhatIf(rules, percent)),
     ]
     .boxed()
@@ -404,6 +408,7 @@ fn live(
             Action::Customers(text, limit, erase) => {
                 manage::customers(engine, event, &text, limit, erase);
             }
+            Action::Pages(text, limit) => manage::pages(engine, &text, limit),
             Action::WhatIf(rules, percent) => manage::what_if(engine, event, rules, percent),
             Action::Correct(reason, void) => correct(engine, event, &reason, void),
             Action::Spend(text, units, at) => spend(engine, &text, units, at),
