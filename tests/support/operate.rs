@@ -64,16 +64,27 @@ impl Pair {
         Ok(answer)
     }
 
-    /// Gives a customer a zone and a date of its own, or neither; `false` where the oracle cannot
-    /// say what that would do.
-    pub fn set_calendar(&mut self, customer: &str, own: OwnCalendar) -> Result<bool, String> {
+    /// Gives a customer a zone and a date of its own, or neither, and attributes, or removes it
+    /// where that is nothing; `false` where the oracle cannot say what that would do.
+    pub fn set_customer(
+        &mut self,
+        customer: &str,
+        own: OwnCalendar,
+        attributes: &[(&str, &str)],
+    ) -> Result<bool, String> {
         if !self.oracle.set_calendar(customer, own) {
             return Ok(false);
+        }
+        self.oracle.set_attributes(customer, attributes);
+        let customers = self.engine.customers();
+        if own == OwnCalendar::default() && attributes.is_empty() {
+            return customers.remove(customer).map(|_| true).map_err(|why| why.to_string());
         }
         let mut set = Customer::new(customer);
         set.time_zone = own.zone.map(Into::into);
         set.billing_anchor = own.anchor;
-        self.engine.customers().upsert(set).map_err(|why| why.to_string())?;
+        let set = attributes.iter().fold(set, |set, (key, value)| set.metadata(*key, *value));
+        customers.upsert(set).map_err(|why| why.to_string())?;
         Ok(true)
     }
 

@@ -16,8 +16,8 @@ pub(crate) enum Operate {
     Adjust { which: usize, of: PlainEvent, amount: Option<i64>, once: Option<&'static str> },
     /// Archives a rule, or brings it back.
     Archive(usize),
-    /// Gives a customer a zone and a date, or none.
-    Calendar(&'static str, OwnCalendar),
+    /// Gives a customer a zone and a date, or none, and a plan, or none.
+    Customer(&'static str, OwnCalendar, Option<&'static str>),
 }
 
 impl Run<'_> {
@@ -44,9 +44,14 @@ impl Run<'_> {
                 self.same_time()?;
                 self.stands(of)
             }
-            Operate::Calendar(customer, own) => {
-                if self.pair.set_calendar(customer, *own)? {
-                    self.meet("calendar");
+            Operate::Customer(customer, own, plan) => {
+                let attributes: Vec<_> = plan.iter().map(|plan| ("plan", *plan)).collect();
+                if self.pair.set_customer(customer, *own, &attributes)? {
+                    let is_known = *own != OwnCalendar::default() || plan.is_some();
+                    self.meet(if is_known { "calendar" } else { "customer removed" });
+                }
+                if self.pair.oracle.has_attributes(customer) {
+                    self.meet("attribute");
                 }
                 self.stands(&PlainEvent::new(customer, "call"))
             }
@@ -70,13 +75,14 @@ pub(super) fn operate() -> impl Strategy<Value = Operate> {
         1 => (-3_000_i64..3_000).prop_map(Some),
         1 => select(vec![0, 1_000_000_000_000_000_000, -1_000_000_000_000_000_000]).prop_map(Some),
     ];
+    let plan = proptest::option::weighted(0.7, select(vec!["pro", "free"]));
     let once = proptest::option::weighted(0.2, select(vec!["a1", "a2"]));
     prop_oneof![
         3 => (any::<usize>(), plain_event(), amount, once)
             .prop_map(|(which, of, amount, once)| Operate::Adjust { which, of, amount, once }),
         2 => any::<usize>().prop_map(Operate::Archive),
-        2 => (select(vec!["ann", "bob"]), own_calendar())
-            .prop_map(|(customer, own)| Operate::Calendar(customer, own)),
+        2 => (select(vec!["ann", "bob"]), own_calendar(), plan)
+            .prop_map(|(customer, own, plan)| Operate::Customer(customer, own, plan)),
     ]
 }
 

@@ -252,7 +252,8 @@ pub(super) fn enforce() -> impl Strategy<Value = Enforce> {
 pub(super) fn filter() -> impl Strategy<Value = Vec<(String, Asked)>> {
     let pairs = [("model", "gpt"), ("customer_id", "ann"), ("team", "red"), ("event_type", "call")];
     let pairs: Vec<(String, Asked)> = pairs.map(|(key, value)| (key.into(), value.into())).into();
-    let any = proptest::sample::subsequence(vec!["model", "customer_id", "team"], 1..=2);
+    let keys = vec!["model", "customer_id", "team", "customer_plan"];
+    let any = proptest::sample::subsequence(keys, 1..=2);
     let any = any.prop_flat_map(|keys| {
         let asked = keys.iter().map(|key| asked(key)).collect::<Vec<_>>();
         asked.prop_map(move |asked| {
@@ -271,6 +272,7 @@ fn asked(key: &str) -> impl Strategy<Value = Asked> + use<> {
     let values: &[&str] = match key {
         "model" => &["gpt", "claude", "none"],
         "team" => &["red", "blue", "none"],
+        "customer_plan" => &["pro", "free", "none"],
         _ => &["ann", "bob", "none"],
     };
     let owned: Vec<String> = values.iter().map(|&value| value.to_owned()).collect();
@@ -288,8 +290,12 @@ fn asked(key: &str) -> impl Strategy<Value = Asked> + use<> {
 
 pub(super) fn per() -> impl Strategy<Value = Vec<String>> {
     let sets = [&[][..], &["customer_id"], &["team"], &["customer_id", "team"], &["model"]];
-    let owned = sets.map(|set| set.iter().map(|&key| key.to_owned()).collect::<Vec<_>>());
-    select(owned.to_vec())
+    let by_plan = [&["customer_plan"][..], &["customer_id", "customer_plan"]];
+    let owned = |set: &[&str]| set.iter().map(|&key| key.to_owned()).collect::<Vec<_>>();
+    prop_oneof![
+        9 => select(sets.map(owned).to_vec()),
+        1 => select(by_plan.map(owned).to_vec()),
+    ]
 }
 
 /// From when on a rule judges, and until when.
@@ -397,6 +403,8 @@ pub(crate) fn plain_event() -> impl Strategy<Value = PlainEvent> {
         1 => Just(Some(Prop::Flag(true))),
         2 => Just(None),
     ];
+    let plan = vec![Prop::Text("pro".into()), Prop::Text("free".into()), Prop::Number(7)];
+    let prop = (prop, proptest::option::weighted(0.05, select(plan)));
     let tokens = || proptest::option::of(prop_oneof![0_u64..8, 0_u64..60]);
     let images = prop_oneof![3 => Just(None), 2 => (0_i64..4_000).prop_map(Some),
         1 => Just(Some(500)), 1 => (-3_000_i64..0).prop_map(Some),
@@ -417,7 +425,9 @@ pub(crate) fn plain_event() -> impl Strategy<Value = PlainEvent> {
         .prop_map(|(customer, event_type, model, prop, tokens, cost, images, key)| {
             let mut plain = PlainEvent::new(customer, event_type);
             plain.model = model.map(str::to_owned);
-            plain.props.extend(prop.map(|prop| ("team".to_owned(), prop)));
+            let (team, plan) = prop;
+            plain.props.extend(team.map(|prop| ("team".to_owned(), prop)));
+            plain.props.extend(plan.map(|prop| ("customer_plan".to_owned(), prop)));
             (plain.input, plain.output, plain.total) = tokens;
             plain.cost = cost;
             plain.values.extend(images.map(|milli| ("images".to_owned(), i128::from(milli))));

@@ -8,6 +8,8 @@ pub struct Reservation {
     pub name: String,
     /// What it was made for, and has grown by.
     pub estimate: PlainEvent,
+    /// What was known of the customer then, by the names of dimensions.
+    pub(super) attributes: Vec<(String, String)>,
     /// When the act happens.
     pub stamp: Nanos,
     pub until: Nanos,
@@ -114,6 +116,7 @@ impl Oracle {
 
     /// Whether every hard rule lets the event pass now, by the most use that is possible.
     fn fits_for_sure(&self, plain: &PlainEvent) -> bool {
+        let plain = &self.completed(plain);
         let stamp = plain.stamp.unwrap_or(self.now);
         let live = self.live(plain);
         let act = Act { verb: Verb::Reserve, plain, hold: None, until: 0 };
@@ -164,7 +167,8 @@ impl Oracle {
             return replayed(asked, first, &decided);
         }
         let (hold, until) = (self.reservations.len(), now + lasting);
-        let act = Act { verb: Verb::Reserve, plain, hold: Some(hold), until };
+        let (attributes, completed) = (self.attributes_of(plain), self.completed(plain));
+        let act = Act { verb: Verb::Reserve, plain: &completed, hold: Some(hold), until };
         let decided = match answer {
             Ok(PlainReserved::Held { seen, .. } | PlainReserved::Refused(seen)) => Ok(seen.clone()),
             Ok(other) => return Err(format!("no key was here before: {other:?}")),
@@ -183,6 +187,7 @@ impl Oracle {
                 self.reservations.push(Reservation {
                     name,
                     estimate,
+                    attributes,
                     stamp,
                     until,
                     end,
@@ -203,14 +208,16 @@ impl Oracle {
         let Some(hold) = self.reservation(name, is_known) else {
             return at_fault(answer, Fault::Unknown, "no such reservation");
         };
-        let Reservation { estimate, stamp, until, .. } = self.reservations[hold].clone();
+        let known = &self.reservations[hold];
+        let completed = known.completed();
+        let Reservation { estimate, stamp, until, .. } = known.clone();
         let is_its = |key: &str| {
             more.dimension(key).is_none_or(|value| estimate.dimension(key) == Some(value))
         };
         let same = more.customer == estimate.customer
             && more.event_type == estimate.event_type
             && ["model", "provider"].into_iter().all(is_its)
-            && more.props.iter().all(|prop| estimate.props.contains(prop));
+            && more.props.iter().all(|prop| completed.props.contains(prop));
         let grown = estimate.with_more(more);
         let is_bad = more.is_below_zero() || more.is_beyond() || grown.is_beyond();
         if !same || more.key.is_some() || more.stamp.is_some() || is_bad {
@@ -219,7 +226,7 @@ impl Oracle {
         if self.reservations[hold].state(now) != State::Held {
             return at_fault(answer, Fault::Ended, "it is over");
         }
-        let plain = &estimate.with_values_of(more, stamp);
+        let plain = &completed.with_values_of(more, stamp);
         let act = Act { verb: Verb::Grow, plain, hold: Some(hold), until };
         if let Some((_, Some(after))) = self.judge(&act, true, answer)? {
             *self = after;
@@ -303,7 +310,8 @@ impl Oracle {
             }
             None => {}
         }
-        let plain = &PlainEvent { stamp: Some(known.stamp), ..said.clone() };
+        let completed = self.completed_by(&known, &said);
+        let plain = &PlainEvent { stamp: Some(known.stamp), ..completed };
         let act = Act { verb: Verb::Commit, plain, hold: Some(hold), until: known.until };
         let decided = answer.clone().map(|(seen, _)| seen);
         let is_open = known.state(now) == State::Held;

@@ -12,6 +12,7 @@
 
 pub mod accounts;
 mod alerts;
+mod attributes;
 mod calendars;
 mod counted;
 mod credits;
@@ -109,6 +110,8 @@ pub struct Oracle {
     accounts: BTreeMap<AccountKey, Account>,
     /// The credits and debits with an idempotency key, by the balance and the key.
     posts: BTreeMap<(AccountKey, String), KeyedPost>,
+    /// What is known of customers, by its key.
+    attributes: BTreeMap<String, BTreeMap<String, String>>,
     fired: Vec<Fired>,
     /// What has fired since it was asked last.
     due: Vec<Due>,
@@ -133,6 +136,7 @@ impl Oracle {
             once: BTreeMap::new(),
             accounts: BTreeMap::new(),
             posts: BTreeMap::new(),
+            attributes: BTreeMap::new(),
             fired: Vec::new(),
             due: Vec::new(),
         }
@@ -172,6 +176,7 @@ impl Oracle {
     /// Whether the event's rules can tell of its time: of closed periods nothing is known.
     pub fn is_open(&mut self, plain: &PlainEvent) -> bool {
         let now = self.read_clock();
+        let plain = &self.completed(plain);
         let act = Act { verb: Verb::Track, plain, hold: None, until: 0 };
         plain.stamp.is_none_or(|stamp| stamp <= now + AHEAD)
             && self.skipped(&act, &self.live(plain)).is_empty()
@@ -262,6 +267,7 @@ impl Oracle {
     /// Judges the answer to `standing`, which changes nothing.
     pub fn standing(&mut self, plain: &PlainEvent, stood: &PlainStanding) -> Result<(), String> {
         let now = self.read_clock();
+        let plain = &self.completed(plain);
         let live = self.live(plain);
         self.listed(&live, &stood.rates, &stood.quotas)?;
         let mut full = false;
@@ -301,6 +307,7 @@ impl Oracle {
     /// Whether every hard rule would let the event pass now, by the least use that is possible.
     pub fn could_pass(&mut self, plain: &PlainEvent) -> bool {
         let now = self.read_clock();
+        let plain = &self.completed(plain);
         let stamp = plain.stamp.unwrap_or(now);
         let live = self.live(plain);
         let act = Act { verb: Verb::Track, plain, hold: None, until: 0 };
@@ -325,7 +332,7 @@ impl Oracle {
         if let Some(first) = self.first(plain) {
             return replayed(plain, first, answer);
         }
-        let act = Act { verb, plain, hold: None, until: 0 };
+        let act = Act { verb, plain: &self.completed(plain), hold: None, until: 0 };
         let Some((seen, after)) = self.judge(&act, takes, answer)? else { return Ok(()) };
         if takes && let Some(after) = after {
             *self = after;
@@ -701,7 +708,7 @@ impl Oracle {
     /// Whether a rule that judges now refuses events which lack a dimension that this one lacks.
     pub fn refuses_what_lacks(&mut self, plain: &PlainEvent) -> bool {
         self.read_clock();
-        self.insists(plain)
+        self.insists(&self.completed(plain))
     }
 
     fn insists(&self, plain: &PlainEvent) -> bool {
