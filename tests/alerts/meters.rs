@@ -56,7 +56,7 @@ impl Call {
         }
         // Late ones, and such of the next periods.
         let beside = match dice.below(8) {
-            0 => MINUTE * i128::from(dice.below(50)) * -1,
+            0 => -MINUTE * i128::from(dice.below(50)),
             1 => HOUR * i128::from(dice.below(20)),
             _ => 0,
         };
