@@ -14,6 +14,9 @@ use super::grants::{Drawn, Grant, Grants, Lot, SpendKey};
 use crate::base::clock::Timestamp;
 use crate::rules::Units;
 
+/// The grants that paid for something, by their numbers, and how much of it each.
+type PaidBy = smallvec::SmallVec<[(u64, Units); 1]>;
+
 /// The description of the entry of what an account was made with.
 const INITIAL: &str = "initial balance";
 
@@ -323,7 +326,7 @@ impl Account {
         kind: EntryKind,
         units: Units,
         source: Source,
-        paid: smallvec::SmallVec<[(u64, Units); 1]>,
+        paid: PaidBy,
     ) -> u64 {
         let number = self.next;
         self.next = self.next.saturating_add(1);
@@ -400,7 +403,7 @@ impl Account {
         at: Timestamp,
     ) {
         self.funds.current = self.funds.current.saturating_add(units);
-        let number = self.post(at, EntryKind::Credit, units, source, smallvec::SmallVec::new());
+        let number = self.post(at, EntryKind::Credit, units, source, PaidBy::new());
         let expires = expires.unwrap_or(Timestamp::MAX);
         let key = SpendKey { expires, priority: std::cmp::Reverse(priority), number };
         self.funds.grants.add(key, Lot { units, granted: units, at });
@@ -408,7 +411,19 @@ impl Account {
     }
 
     /// Takes so much: what is held for it first, then of what is free, and the rest is owed.
+    #[inline]
     fn take(&mut self, units: Units, held: Drawn, source: Source, at: Timestamp) {
+        let of_first = if held.is_empty() { self.funds.grants.draw_of_first(units) } else { None };
+        match of_first {
+            Some(number) => {
+                self.note_taken(units, source, at, PaidBy::from_buf([(number, units)]));
+            }
+            None => self.take_of_many(units, held, source, at),
+        }
+    }
+
+    #[inline(never)]
+    fn take_of_many(&mut self, units: Units, held: Drawn, source: Source, at: Timestamp) {
         let of_hold = held.iter().fold(0, |sum: Units, (_, lot)| sum.saturating_add(lot.units));
         let rest = units.saturating_sub(of_hold);
         let free = self.funds.grants.sum();
@@ -420,9 +435,13 @@ impl Account {
         }
         let owed = rest.saturating_sub(free).max(0);
         self.funds.debt = self.funds.debt.saturating_add(owed);
+        self.note_taken(units, source, at, paid(&drawn));
+    }
+
+    fn note_taken(&mut self, units: Units, source: Source, at: Timestamp, paid: PaidBy) {
         self.funds.current = self.funds.current.saturating_sub(units);
         self.spent = self.spent.saturating_add(units);
-        self.post(at, EntryKind::Debit, units, source, paid(&drawn));
+        self.post(at, EntryKind::Debit, units, source, paid);
     }
 
     fn take_or_give(&mut self, units: Units, held: Drawn, event: Option<u64>, at: Timestamp) {
@@ -441,7 +460,7 @@ impl Account {
             Some((key, lot)) => {
                 self.funds.current = self.funds.current.saturating_add(units);
                 let source = Source::Event(event);
-                self.post(at, EntryKind::Credit, units, source, smallvec::SmallVec::new());
+                self.post(at, EntryKind::Credit, units, source, PaidBy::new());
                 self.funds.grants.add(key, Lot { units, ..lot });
                 self.funds.repay();
             }

@@ -112,6 +112,18 @@ impl Grants {
         Some((key, lot))
     }
 
+    /// Draws so much of the first one alone, and returns its number: what nearly every take comes
+    /// to. `None`, and nothing drawn, where that would not be left with anything.
+    #[inline]
+    pub(super) fn draw_of_first(&mut self, units: Units) -> Option<u64> {
+        let mut first = self.free.first_entry()?;
+        let lot = first.get_mut();
+        let left = lot.units.checked_sub(units).filter(|left| *left > 0 && units > 0)?;
+        lot.units = left;
+        self.sum = self.sum.saturating_sub(units);
+        Some(first.key().number)
+    }
+
     /// Draws so much, or all that there is. O(grants that are used up).
     pub(super) fn draw(&mut self, units: Units) -> Drawn {
         let (mut drawn, mut rest) = (Drawn::new(), units);
