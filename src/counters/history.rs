@@ -59,6 +59,13 @@ pub(crate) struct Since {
     pub(crate) is_before: bool,
 }
 
+impl Since {
+    /// The ordinal from which on events may have given something back since.
+    pub(crate) fn first(&self) -> u64 {
+        if self.is_before { 0 } else { self.event }
+    }
+}
+
 /// The figure of a quota in a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Used {

@@ -60,23 +60,11 @@ impl History for Recorded<'_> {
         since.is_none_or(|since| since.reset.is_some())
     }
 
-    /// O(the events that are recorded since), and none where no amount can be below zero. Where
-    /// events that lack a dimension count for the key, those of all keys may be its own.
+    /// O(the events that are recorded since), and none where no amount can be below zero.
     fn given_back(&self, rule: u32, values: &[&str], since: &Since) -> Option<Units> {
-        let rule = self.snapshot.rule(rule)?;
-        let adjusted = self.adjusted_since(rule, since.taken, values)?.added;
-        let below = |amount: &Amount| *amount < Amount::ZERO;
-        let adjusted = adjusted.into_iter().map(|(_, amount)| amount).filter(below);
-        let mut sum = adjusted.fold(Amount::ZERO, Amount::saturating_add);
-        if let Some(value @ (ValueName::CostCents | ValueName::Other(_))) = rule.measure.value() {
-            let is_shared = shares_a_value(rule, values);
-            let filter = if is_shared { Filter::default() } else { of_key(rule, values) };
-            let from = self.timeline.timestamp(since.taken);
-            let first = if since.is_before { 0 } else { since.event };
-            let refunds = self.ledger.refunds(value, &filter, (first, since.event), from);
-            sum = sum.saturating_add(refunds);
-        }
-        Some(rule.measure.units_of(sum).saturating_neg())
+        self.given_back_beside(rule, values, since, &|within| {
+            self.refunds(rule, values, since, within)
+        })
     }
 
     /// Pieces are whole minutes or hours where they are as long, so that the roll-ups tell. Where
@@ -106,6 +94,43 @@ impl History for Recorded<'_> {
 }
 
 impl Recorded<'_> {
+    /// What operators have given back, and refunds, which are asked for by their ordinals.
+    pub(super) fn given_back_beside(
+        &self,
+        rule: u32,
+        values: &[&str],
+        since: &Since,
+        refunds: &dyn Fn(Range<u64>) -> Amount,
+    ) -> Option<Units> {
+        let rule = self.snapshot.rule(rule)?;
+        let adjusted = self.adjusted_since(rule, since.taken, values)?.added;
+        let below = |amount: &Amount| *amount < Amount::ZERO;
+        let adjusted = adjusted.into_iter().map(|(_, amount)| amount).filter(below);
+        let sum = adjusted.fold(Amount::ZERO, Amount::saturating_add);
+        let sum = sum.saturating_add(refunds(since.first()..u64::MAX));
+        Some(rule.measure.units_of(sum).saturating_neg())
+    }
+
+    /// What refunds of these ordinals have given back to a key since a use of it was taken. Where
+    /// events that lack a dimension count for the key, those of all keys may be its own.
+    pub(super) fn refunds(
+        &self,
+        rule: u32,
+        values: &[&str],
+        since: &Since,
+        within: Range<u64>,
+    ) -> Amount {
+        let Some(rule) = self.snapshot.rule(rule) else { return Amount::ZERO };
+        let Some(value @ (ValueName::CostCents | ValueName::Other(_))) = rule.measure.value()
+        else {
+            return Amount::ZERO;
+        };
+        let is_shared = shares_a_value(rule, values);
+        let filter = if is_shared { Filter::default() } else { of_key(rule, values) };
+        let from = self.timeline.timestamp(since.taken);
+        self.ledger.refunds(value, &filter, (within, since.event), from)
+    }
+
     fn used_of(
         &self,
         rule: u32,

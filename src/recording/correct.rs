@@ -1,5 +1,6 @@
 //! Correcting an event: in the log and in the sums, in one step.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,15 +119,15 @@ impl Ledger {
         Some(Correction { event_id, reason, at: corrected.at, amended })
     }
 
-    /// The sum of the amounts below zero that events have of a value: of those from the ordinal
-    /// `first` on that match and were decided about from an instant on, without the event `but`.
-    /// What is amended counts as it is and as it was. O(events since then): the ledger is locked to
-    /// step from segment to segment.
+    /// The sum of the amounts below zero that events have of a value: of those of a range of
+    /// ordinals that match and were decided about from an instant on, without the event `but`. What
+    /// is amended counts as it is and as it was. O(events of the range since then): the ledger is
+    /// locked to step from segment to segment.
     pub(crate) fn refunds(
         &self,
         value: &ValueName,
         filter: &Filter,
-        (first, but): (u64, u64),
+        (within, but): (Range<u64>, u64),
         from: Timestamp,
     ) -> Amount {
         let filter = PairFilter::new(&self.hasher, filter);
@@ -134,9 +135,13 @@ impl Ledger {
         // A thread may stand still between the clock and the log.
         let over = from.saturating_sub(Duration::from_secs(60));
         let mut sum = Amount::ZERO;
-        let mut before = u64::MAX;
-        while let Some(segment) = self.newest_before(before, Timestamp::MIN, None, usize::MAX) {
-            for event in segment.events().filter(|event| event.ordinal >= first) {
+        let mut before = within.end.min(self.recorded());
+        while let Some(most @ 1..) = before.checked_sub(within.start) {
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            let Some(segment) = self.newest_before(before, Timestamp::MIN, None, most) else {
+                break;
+            };
+            for event in segment.events().filter(|event| within.contains(&event.ordinal)) {
                 let counts = match corrections.entry(event.ordinal) {
                     Some(entry) => !entry.is_void && entry.target != but,
                     None => event.ordinal != but,
@@ -155,7 +160,7 @@ impl Ledger {
             }
             before = segment.first();
             let newest = segment.events().next_back().and_then(|event| event.read());
-            if before <= first || newest.is_some_and(|newest| newest.decided_at() < over) {
+            if newest.is_some_and(|newest| newest.decided_at() < over) {
                 break;
             }
         }

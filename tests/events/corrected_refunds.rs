@@ -247,3 +247,43 @@ fn a_limit_is_never_laxer_than_one_that_saw_all_as_it_is_corrected() {
         assert!(same > steps / 2, "{algorithm:?}: the same in {same} of {steps}");
     }
 }
+
+/// Refunds of another thread, before and after: it sees the step in which the use comes back, and
+/// that all refunds before it are of that use, also those of the last moment.
+#[test]
+fn refunds_at_the_same_time_are_of_the_use_or_come_after() {
+    const REFUNDS: i128 = 60;
+    let mut between = 0;
+    for round in 0..cases(20) {
+        let limit = RateLimit::new("l", 1_000, Window::Minute).algorithm(Algorithm::FixedWindow);
+        let limit = limit.per("customer_id").metric(Metric::TotalCostCents);
+        let (engine, _clock) = engine(|it| it.rate_limit(limit));
+        let (voided, _) = (record(&engine, 500), record(&engine, 300));
+        let (go, start) = std::sync::mpsc::channel();
+        let seen = std::thread::scope(|scope| {
+            let engine = &engine;
+            scope.spawn(move || {
+                start.recv().expect("the refunds begin");
+                engine.void(voided, "void").expect("it is voided");
+            });
+            let refunds = (0..REFUNDS).map(|index| {
+                if index == REFUNDS / 4 {
+                    go.send(()).expect("it waits");
+                }
+                let decision = engine.record(&cents(-1)).expect("valid");
+                let status = decision.rate_limits().next().expect("it matches");
+                i128::from(status.remaining.to_u64_floor())
+            });
+            refunds.collect::<Vec<_>>()
+        });
+        let step = seen.windows(2).position(|pair| pair[1] != pair[0] + 1);
+        if let Some(step) = step {
+            // As many refunds came before.
+            let before = i128::try_from(step).expect("small") + 1;
+            assert_eq!(seen[step + 1] - seen[step], 1 + 500 - before, "round {round}: {seen:?}");
+            between += 1;
+        }
+        assert_eq!(left(&engine), 700 + REFUNDS - step.map_or(REFUNDS, |it| it as i128 + 1));
+    }
+    println!("{between} were voided between refunds");
+}

@@ -20,7 +20,7 @@ use super::judge::Script;
 use super::locked::Locked;
 use crate::base::clock::Timestamp;
 use crate::counters::algorithms::{Gauge, Policy};
-use crate::counters::counter::Counter;
+use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::history::{Since, Used};
 use crate::counters::time::{At, HowCounted, Moment};
 use crate::rules::{Cost, Units};
@@ -84,6 +84,23 @@ impl Correcting {
         self.of(rule).0
     }
 
+    /// The rules of which it is asked what was given back to the key since, and since when.
+    pub(crate) fn asks_since<'c>(
+        &'c self,
+        counters: &'c CounterSet,
+    ) -> impl Iterator<Item = (u32, Since)> + 'c {
+        self.costs.iter().filter_map(|(rule, before, after)| {
+            let counter = counters.counter(*rule).filter(|counter| counter.drains())?;
+            let is_less = Self::difference(*before, *after).units < 0;
+            is_less.then(|| (*rule, self.since(&counter.policy)))
+        })
+    }
+
+    fn since(&self, policy: &Policy) -> Since {
+        let (event, taken) = (self.event, self.taken.of(policy));
+        Since { event, taken, is_before: !self.taken.is_exact() }
+    }
+
     /// What a rule is asked for where it adds up.
     pub(crate) fn difference(before: Cost, after: Option<Cost>) -> Cost {
         let units = |cost: Cost| if cost.counts { cost.units } else { 0 };
@@ -123,7 +140,9 @@ impl Script<'_, '_> {
                 let units = if is_gone { 0 } else { units };
                 let left = counter.policy.left_of(units, taken, self.at.now);
                 let units = match left {
-                    ..0 if counter.drains() => self.still_there(correcting, charge, taken, left),
+                    ..0 if counter.drains() => {
+                        self.still_there(charge, &correcting.since(&counter.policy), left)
+                    }
                     _ => left,
                 };
                 charge.costs(Cost { units, counts: units != 0 });
@@ -133,18 +152,10 @@ impl Script<'_, '_> {
 
     /// What comes back of so many units below none, where all that was given back to the key since
     /// is taken to have been of them: so nothing comes back twice.
-    fn still_there(
-        &self,
-        correcting: &Correcting,
-        charge: &Charge,
-        taken: Moment,
-        units: Units,
-    ) -> Units {
-        let since =
-            Since { event: correcting.event, taken, is_before: !correcting.taken.is_exact() };
+    fn still_there(&self, charge: &Charge, since: &Since, units: Units) -> Units {
         let given_back = || {
             let address = self.request.rows.get(charge.row as usize)?;
-            self.request.history?.given_back(charge.rule, address.values, &since)
+            self.request.history?.given_back(charge.rule, address.values, since)
         };
         given_back().map_or(0, |given_back| units.saturating_add(given_back).min(0))
     }

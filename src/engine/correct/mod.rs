@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use self::refunds::Looked;
 use super::time::ClockReading;
 use super::{Core, CorrectError, Engine};
 use crate::base::clock::Timestamp;
@@ -24,6 +25,7 @@ use crate::rules::Cost;
 use crate::usage::Kept;
 
 mod costs;
+mod refunds;
 
 const MAX_REASON_BYTES: usize = 1_024;
 
@@ -54,7 +56,8 @@ impl Engine {
     /// is durable as an event is. It costs about what a late event does; where a highest or latest
     /// amount is folded anew also O(the events of its day that the log has), under the ledger's
     /// lock, and where a rate limit on cost or a named value gets something back O(the events
-    /// since).
+    /// since): those are looked through before anything is locked, and under the locks only what
+    /// was recorded meanwhile.
     ///
     /// ```
     /// use limitry::{Engine, Event, Metric, Period, Quota};
@@ -328,6 +331,7 @@ impl Core {
             unknown: std::cell::Cell::new(None),
         };
         let recorded = self.known_use(snapshot);
+        let recorded = recorded.map(|recorded| Looked::of(recorded, &correcting, &matches));
         let request = Request {
             counters: &snapshot.counters,
             intent: Intent::Correct,
