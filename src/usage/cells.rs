@@ -103,12 +103,15 @@ impl Cell {
         Some(Self::new(self.column, self.fold, value))
     }
 
-    /// Of a sketch: the key of an event's value that is added, and of which one alone comes.
+    /// Of a sketch: the key of an event's value that is added.
     #[inline]
     fn added_key(&self) -> Option<Key> {
+        if self.fold != Fold::Sketch {
+            return None;
+        }
         let Wide([_, low]) = self.value;
         let number = i16::try_from(low.cast_signed()).ok();
-        number.filter(|_| self.fold == Fold::Sketch).map(|number| Key::of_number(number.into()))
+        number.map(|number| Key::of_number(number.into()))
     }
 
     /// The place of its sketch.
@@ -182,17 +185,25 @@ struct Kept {
 }
 
 impl Kept {
-    /// Adds the value of an event that has one cell, of a sketch, to a row that begins with that;
-    /// `None` where it is otherwise. It is what every event of a percentile does to each of its
-    /// rows.
+    /// Adds the one cell of an event to a row that begins with that sketch; `None` where it begins
+    /// otherwise. It is what every event of a percentile does to each of its rows.
     #[inline]
-    fn add_to_first(&mut self, cell: &Cell) -> Option<()> {
-        let key = cell.added_key()?;
-        let known = self.cells.first().filter(|known| known.column == cell.column)?;
+    fn add_to_first(&mut self, new: &Sketched) -> Option<()> {
+        let known = self.cells.first().filter(|known| known.column == new.column)?;
+        let place = known.place();
         effort::note(1);
-        self.sketches.0.as_mut()?.get_mut(known.place())?.add_key(key);
+        self.sketches.0.as_mut()?.get_mut(place)?.add_key_near(new.key, &new.near);
         Some(())
     }
+}
+
+/// The one cell of an event that has a value of a sketch, and no others.
+#[derive(Debug)]
+pub(super) struct Sketched {
+    column: Column,
+    key: Key,
+    /// The place of its bucket in the sketch that it was added to last.
+    near: std::cell::Cell<usize>,
 }
 
 /// The cells of a row by column; most rows have none, and take one word for that.
@@ -213,6 +224,14 @@ impl<'a> NewCells<'a> {
         Self { cells, sketches: &[] }
     }
 
+    /// The one cell, where it is an event's value of a sketch.
+    #[inline]
+    pub(super) fn sketched(&self) -> Option<Sketched> {
+        let ([cell], []) = (self.cells, self.sketches) else { return None };
+        let key = cell.added_key()?;
+        Some(Sketched { column: cell.column, key, near: std::cell::Cell::default() })
+    }
+
     /// Those before a column, and the others.
     pub(super) fn split_before(self, column: Column) -> (&'a [Cell], Self) {
         let place = self.cells.partition_point(|cell| cell.column < column);
@@ -222,22 +241,19 @@ impl<'a> NewCells<'a> {
 }
 
 impl Cells {
-    /// Adds the one cell of an event where that is of a sketch with which the row begins; false,
-    /// and nothing added, where it is otherwise. Apart from [`merge`](Self::merge), whose frame is
-    /// as dear as this.
+    /// Adds what is new, of which this may be the one cell.
     #[inline(never)]
-    pub(super) fn add_sketched(&mut self, new: &NewCells<'_>) -> bool {
-        match (&mut self.0, new) {
-            (Some(kept), NewCells { cells: [cell], sketches: [] }) => {
-                kept.add_to_first(cell).is_some()
-            }
-            _ => false,
+    pub(super) fn add(&mut self, new: &NewCells<'_>, sketched: Option<&Sketched>) {
+        let kept = self.0.as_mut().zip(sketched);
+        if kept.is_none_or(|(kept, sketched)| kept.add_to_first(sketched).is_none()) {
+            self.merge(*new);
         }
     }
 
     /// Merges cells. However many cells there are, those that come cost a search each, of no more
     /// steps than the digits of how many lie between them, and one pass over all where some are
     /// new. A sketch costs its buckets.
+    #[inline(never)]
     pub(super) fn merge(&mut self, NewCells { cells, sketches: others }: NewCells<'_>) {
         if cells.is_empty() {
             return;

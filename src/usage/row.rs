@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::cells::{Cell, Cells, Column, Fold, NewCells, effort};
+use super::cells::{Cell, Cells, Column, Fold, NewCells, Sketched, effort};
 use super::held::Reading;
 use crate::base::codec::{Codec, Malformed, Reader, put_varint};
 use crate::base::format::Version;
@@ -50,13 +50,14 @@ pub(super) struct Amounts<'a> {
     /// The bits that any of them has.
     bits: u64,
     cells: NewCells<'a>,
+    sketched: Option<Sketched>,
 }
 
 impl<'a> Amounts<'a> {
     #[inline]
     fn new(sums: Sums, cells: NewCells<'a>) -> Self {
         let bits = sums.iter().fold(0, |bits, amount| bits | amount);
-        Self { sums, bits, cells }
+        Self { sums, bits, cells, sketched: cells.sketched() }
     }
 }
 
@@ -121,7 +122,8 @@ impl Row {
     }
 
     #[inline]
-    pub(super) fn add_amounts(&mut self, Amounts { sums, bits, cells }: &Amounts<'_>) {
+    pub(super) fn add_amounts(&mut self, amounts: &Amounts<'_>) {
+        let Amounts { sums, bits, cells, sketched } = amounts;
         let mut bits = *bits;
         for (sum, amount) in self.sums.iter_mut().zip(sums) {
             bits |= *sum;
@@ -132,8 +134,8 @@ impl Row {
             self.carry(sums);
         }
         effort::note(1);
-        if !cells.cells.is_empty() && !self.cells.add_sketched(cells) {
-            self.cells.merge(*cells);
+        if !cells.cells.is_empty() {
+            self.cells.add(cells, sketched.as_ref());
         }
     }
 
