@@ -179,6 +179,56 @@ fn what_is_more_a_window_later_is_nothing_to_a_bucket_and_comes_back_from_none()
     assert_eq!(left(&engine), 50);
 }
 
+/// The exception that [`Engine::amend`] states: a bucket that was never full since the event is
+/// laxer by no more than what the event is more, where that comes a window after it.
+#[test]
+fn a_bucket_never_full_since_is_laxer_by_no_more_than_what_came_a_window_late() {
+    let mut dice = Dice::new(seed("events::corrected_refunds::late", 4));
+    let (mut lax, mut strict) = (0, 0);
+    for case in 0..cases(40) {
+        let (engine, clock) = limited(Algorithm::TokenBucket);
+        let cents_of = |dice: &mut Dice, most| i128::from(dice.below(most)) + 1;
+        let first = cents_of(&mut dice, 25) + 9;
+        let id = record(&engine, first);
+        let mut uses = vec![Use { id: None, at: START, cents: first }];
+        let mut now = START;
+        // In five seconds 8.3 come back, and more is taken: the bucket never fills.
+        for _ in 0..11 {
+            clock.advance(Duration::from_secs(5));
+            now += 5 * SECOND;
+            let cents = cents_of(&mut dice, 4) + 8;
+            let _ = record(&engine, cents);
+            uses.push(Use { id: None, at: now, cents });
+        }
+        let is_late = case % 2 == 0;
+        // Up to the window's last nanosecond, or to its end and beyond it.
+        let wait =
+            if is_late { 5 * SECOND + i128::from(dice.below(5_000)) } else { 5 * SECOND - 1 };
+        clock.advance(duration(wait));
+        now += wait;
+        let (before, more) = (left(&engine), cents_of(&mut dice, 60));
+        assert_eq!(before, due(Algorithm::TokenBucket, &uses, now), "case {case}");
+        engine.amend(id, &cents(first + more), "more").expect("it is amended");
+        uses[0].cents += more;
+        let (is, as_if) = (left(&engine), due(Algorithm::TokenBucket, &uses, now));
+        if is_late {
+            assert_eq!(is, before, "case {case}");
+            assert!(
+                as_if <= is && is <= as_if + more,
+                "case {case}: {is}, {as_if} as if it was so"
+            );
+            lax += u32::from(is > as_if);
+        } else {
+            assert_eq!(is, as_if, "case {case}");
+            strict += u32::from(is < before);
+        }
+        // All that it was laxer by has come back to both once the bucket is full.
+        clock.advance(Duration::from_secs(600));
+        assert_eq!(left(&engine), CAPACITY, "case {case}");
+    }
+    assert!(lax > 5 && strict > 5, "this shows nothing: {lax} {strict}");
+}
+
 fn correct(
     engine: &Engine,
     uses: &mut Vec<Use>,

@@ -38,6 +38,8 @@ mod held_kill;
 mod histories;
 mod holds;
 #[cfg(unix)]
+mod import_kill;
+#[cfg(unix)]
 mod kill;
 #[cfg(unix)]
 mod killed;

@@ -19,5 +19,6 @@ mod pricing;
 mod remote_limits;
 mod reprice;
 mod responses;
+mod sized_books;
 mod streams;
 mod waits;
