@@ -1,6 +1,6 @@
 //! Goal: an import of corrected events whose process is killed in its middle has left whole events,
-//! those of the first lines; and once it is made again, every event counts once, as it was corrected
-//! where it came from.
+//! those of the first lines; and once it is made again, every event counts once, as it was
+//! corrected where it came from.
 //!
 //! Method: events are recorded, voided and amended in an engine in memory, and exported. This
 //! program runs itself as a child, which imports the lines into a store and says how far it is; it

@@ -3,10 +3,11 @@
 //!
 //! Method: random objects of the fields that providers have, nested in each other and with values
 //! of any type, and documented bodies with bytes changed, through every reader and every stream.
-//! What is an error says something; what is a value can go into an event.
+//! What is an error says something; what is a value can go into an event. The same of the fields
+//! that lists of prices have, through the readers of books.
 
-use limitry::Event;
-use limitry::llm::{EventUsage, Usage, UsageError, UsageStream};
+use limitry::llm::{EventUsage, PriceBook, PriceBookError, Usage, UsageError, UsageStream};
+use limitry::{Event, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -57,7 +58,56 @@ const FIELDS: [&str; 44] = [
     "$serde_json::private::Number",
 ];
 
+/// What price lists say of models.
+const OF_PRICES: [&str; 40] = [
+    "id",
+    "name",
+    "models",
+    "match",
+    "or",
+    "and",
+    "equals",
+    "starts_with",
+    "ends_with",
+    "contains",
+    "regex",
+    "prices",
+    "constraint",
+    "start_date",
+    "start_time",
+    "end_time",
+    "input_mtok",
+    "cache_read_mtok",
+    "output_mtok",
+    "requests_kcount",
+    "base",
+    "tiers",
+    "start",
+    "price",
+    "provider_match",
+    "model_match",
+    "fallback_model_providers",
+    "litellm_provider",
+    "input_cost_per_token",
+    "output_cost_per_token",
+    "input_cost_per_token_above_128k_tokens",
+    "cache_read_input_token_cost",
+    "output_cost_per_token_batches",
+    "provider",
+    "model",
+    "from",
+    "above",
+    "input_tokens",
+    "input",
+    "unknown",
+];
+
 fn any_value() -> impl Strategy<Value = Value> {
+    value_of(&FIELDS)
+}
+
+/// A value whose objects have these fields.
+fn value_of(fields: &'static [&'static str]) -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         3 => (0_u64..5_000).prop_map(Value::from),
         1 => any::<u64>().prop_map(Value::from),
@@ -68,7 +118,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         1 => "[a-z0-9.\\-\\PC]{0,12}".prop_map(Value::from),
     ];
     leaf.prop_recursive(5, 60, 8, |within| {
-        let field = prop::sample::select(FIELDS.to_vec());
+        let field = prop::sample::select(fields.to_vec());
         let object = prop::collection::vec((field, within.clone()), 0..9).prop_map(|entries| {
             let entries = entries.into_iter().map(|(key, value)| (key.to_owned(), value));
             Value::Object(entries.collect::<Map<_, _>>())
@@ -121,11 +171,53 @@ fn check(json: &[u8]) {
     }
 }
 
+/// A book prices any usage or says why not; an error says something, and not everything.
+fn check_book(book: Result<PriceBook, PriceBookError>) {
+    match book {
+        Ok(book) => {
+            let at = Timestamp::new(1_800_000_000, 0);
+            for tokens in [0, 1, 128_001, u64::MAX] {
+                let cost = book.cost(None, "m", &Usage::estimated(tokens, tokens), at);
+                cost.err().iter().for_each(|why| assert!(why.to_string().len() < 600, "{why}"));
+            }
+        }
+        Err(why) => assert!((1..2_000).contains(&why.to_string().len()), "{why}"),
+    }
+}
+
 proptest! {
     #[test]
     fn any_object_is_a_value_or_an_error(value in any_value()) {
         check(value.to_string().as_bytes());
         check(json!({"usage": value}).to_string().as_bytes());
+    }
+
+    #[test]
+    fn any_list_of_prices_is_a_book_or_an_error(value in value_of(&OF_PRICES)) {
+        let model = json!({"id": "m", "match": value, "prices": value});
+        for list in [
+            value.clone(),
+            json!({ "m": value }),
+            json!({"m": {"litellm_provider": "p", "input_cost_per_token": value}}),
+            json!([value]),
+            json!([{"id": "x", "models": value}]),
+            json!([{"id": "x", "models": [model], "model_match": value}]),
+            json!([{"id": "x", "models":
+                [{"id": "m", "match": {"equals": "m"}, "prices": {"input_mtok": value}}]}]),
+            json!({ "price": value }),
+            json!({ "price": [value] }),
+            json!({"price": [{"model": "m", "input": value}]}),
+            json!({"price": [{"model": "m", "input": 1, "above": value}]}),
+        ] {
+            let json = list.to_string();
+            let (map, genai) =
+                (PriceBook::from_litellm(&json), PriceBook::from_genai_prices(&json));
+            let mut read = vec![map, genai];
+            read.extend(toml::to_string(&list).ok().map(|text| PriceBook::from_toml(&text)));
+            for book in read {
+                check_book(book);
+            }
+        }
     }
 
     #[test]
@@ -154,6 +246,20 @@ fn deep_and_wide_bodies_are_read_in_bounded_space() {
         assert!(read_by_all(body.as_bytes()).iter().any(Result::is_err));
     }
     check(ignored.as_bytes());
+    let nested = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let either = format!("{}1{}", r#"{"or":["#.repeat(50_000), "]}".repeat(50_000));
+    for (toml, json) in [
+        (format!("price = {nested}"), format!(r#"{{"m":{nested}}}"#)),
+        (format!("[[price]]\nmodel = \"m\"\ninput = {nested}"), nested.clone()),
+        (
+            format!("price{} = 1", ".a".repeat(100_000)),
+            format!(r#"[{{"id":"x","models":[{{"id":"m","match":{either},"prices":{{}}}}]}}]"#),
+        ),
+    ] {
+        check_book(PriceBook::from_toml(&toml));
+        check_book(PriceBook::from_litellm(&json));
+        check_book(PriceBook::from_genai_prices(&json));
+    }
     // What comes in passes no bound unsaid: the event refuses it.
     let huge = json!({"prompt_tokens": u64::MAX, "completion_tokens": u64::MAX}).to_string();
     let usage = Usage::from_openai(huge).unwrap();

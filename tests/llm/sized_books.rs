@@ -1,5 +1,6 @@
 //! Goal: whatever sizes and service tiers a book has, a call costs what fractions say, by the
-//! highest size that all of its input is above: exactly so many are above it where the book says so.
+//! highest size that all of its input is above: exactly so many are above it where the book says
+//! so.
 //!
 //! Method: random books of up to three sizes and a tier with sizes of its own, and calls with as
 //! many input tokens as a size, one less, one more, or any number; against a list of prices that is
