@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use bench_support::smoke;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use limitry::events::EventQuery;
+use limitry::events::{EventQuery, Recording};
 use limitry::store::{BadLines, Durable};
 use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, Window};
 
@@ -45,10 +45,11 @@ fn new_store(path: &Path) -> Engine {
         .expect("an engine")
 }
 
-/// The store as a tool opens it that only looks.
+/// The store as a tool opens it that only looks, and at no event in memory.
 fn looked_at(path: &Path) -> Engine {
     let store = Durable::options().copy_on_write(true).open(path).expect("a store");
-    Engine::builder().durable(store).as_stored().build().expect("an engine")
+    let tool = Engine::builder().durable(store).as_stored().recording(Recording::Newest(1));
+    tool.build().expect("an engine")
 }
 
 fn store(criterion: &mut Criterion) {

@@ -47,7 +47,8 @@ const DEFAULT_LATE: Duration = Duration::from_secs(60 * 60);
 pub struct EngineBuilder {
     pub(super) rules: RuleSet,
     pub(super) clock: Option<Box<dyn Clock>>,
-    pub(super) recording: Recording,
+    /// `None` where it was not said.
+    pub(super) recording: Option<Recording>,
     pub(super) event_bytes: Option<usize>,
     pub(super) event_retention: Option<Duration>,
     pub(super) rollups: RollupOptions,
@@ -79,7 +80,7 @@ impl EngineBuilder {
             rules: RuleSet::new(),
             hash_seed: None,
             clock: None,
-            recording: Recording::default(),
+            recording: None,
             event_bytes: None,
             event_retention: None,
             rollups: RollupOptions::new(),
@@ -171,7 +172,7 @@ impl EngineBuilder {
     /// Sets which events are kept in memory, where questions look. What a store keeps beside that
     /// is set by `Durable::retention`.
     pub fn recording(mut self, recording: Recording) -> Self {
-        self.recording = recording;
+        self.recording = Some(recording);
         self
     }
 
@@ -299,7 +300,8 @@ impl EngineBuilder {
     ///
     /// The settings are those of this builder that [`EngineConfig`](crate::config::EngineConfig)
     /// has, but for what concerns waiting; [`max_alerts`](Self::max_alerts) and
-    /// [`Durable::retention`] with them. What else this builder says of them is passed over.
+    /// [`Durable::retention`] with them. What else this builder says of them is passed over, but for
+    /// [`recording`](Self::recording): who asks for no event opens a store sooner with few of them.
     /// Clock, timer, prices and recorder are this builder's, and so is how the store is used:
     /// durability, batches, delays.
     ///
@@ -360,7 +362,7 @@ impl EngineBuilder {
             self.hash_seed.map_or_else(ahash::RandomState::new, ahash::RandomState::with_seed);
         let ledger = |keep| Arc::new(Ledger::new(keep, &self.rollups, hasher.clone()));
         let ledger = self.kept_events().map(ledger);
-        let most = self.recording.kept_refusals();
+        let most = self.recorded().kept_refusals();
         let refusals = ledger.as_ref().map(|_| RefusalLog::new(most, false, &hasher).into());
         let clock = self.clock.unwrap_or_else(|| Box::new(SystemClock::new()));
         let waiting = Waiters::new(self.max_waiters, self.timer, &*clock);
@@ -416,10 +418,15 @@ impl EngineBuilder {
         Engine { core: Arc::new(core) }
     }
 
+    /// What is recorded in memory.
+    pub(super) fn recorded(&self) -> Recording {
+        self.recording.unwrap_or_default()
+    }
+
     /// Which events are kept in memory; `None` where none is recorded.
     pub(super) fn kept_events(&self) -> Option<Bounds> {
         let retention = self.event_retention;
-        let events = self.recording.kept_events().filter(|events| *events > 0)?;
+        let events = self.recorded().kept_events().filter(|events| *events > 0)?;
         let newest = Bounds::newest(events);
         Some(Bounds { bytes: self.event_bytes.unwrap_or(newest.bytes), retention, ..newest })
     }
@@ -463,7 +470,7 @@ impl EngineBuilder {
             let reason = "the builder has rules or meters, and must have none".to_owned();
             problems.push(problem("asStored", reason));
         }
-        problems.extend(self.recording.problem().map(|reason| problem("recording", reason)));
+        problems.extend(self.recorded().problem().map(|reason| problem("recording", reason)));
         problems.extend(self.rollups.problems());
         problems
     }
@@ -481,7 +488,7 @@ impl fmt::Debug for EngineBuilder {
         let mut shown = f.debug_struct("EngineBuilder");
         shown
             .field("rules", &self.rules)
-            .field("recording", &self.recording)
+            .field("recording", &self.recorded())
             .field("event_bytes", &self.event_bytes)
             .field("event_retention", &self.event_retention)
             .field("rollups", &self.rollups)

@@ -1,17 +1,19 @@
 //! Audit that what is in a store is undamaged, and that its parts agree with each other.
 
 use std::ops::ControlFlow;
+use std::thread::{self, ScopedJoinHandle};
 
 use serde::Serialize;
 
 use super::pipeline::Pipeline;
 use super::record::{CorrectionRecord, Entry, Record, RecordedDecision, Unreadable};
 use super::recovery::{RECORDS_A_REPORT, Recovered, Settings, recover_from, rollups_anew};
+use crate::base::clock::Timestamp;
 use crate::base::codec::{Malformed, Reader};
 use crate::base::progress::Progress;
 use crate::compiled::snapshot::stored::{RedoTable, Revisions};
 use crate::compiled::{Snapshot, row_hash};
-use crate::counters::{At, Audit, LogEnd, Moment, StoredCharges, Table};
+use crate::counters::{At, Audit, LogEnd, Moment, StoredCharges, Table, Timeline};
 use crate::event::Dimension;
 use crate::journal::store::{Chunk, Contents, StoreError};
 use crate::log::{Bounds, Dropped, MemoryLog, Stored};
@@ -55,7 +57,7 @@ impl Pipeline {
     pub(crate) fn verify(&self, tell: &mut dyn FnMut(Progress)) -> Result<Verified, StoreError> {
         self.flush()?;
         let stored = self.store.verify(tell)?;
-        let settings = Settings { loads_keys: false, ..self.settings.clone() };
+        let settings = Settings { loads_all: false, ..self.settings.clone() };
         let mut verified = Verified::default();
         // Rules may change and tables be dropped while the log is read.
         self.store.at_once(&mut |store| {
@@ -67,7 +69,8 @@ impl Pipeline {
     }
 }
 
-/// Recovers an engine, and folds the log once more beside it.
+/// Recovers an engine's counters and sums, and folds the log once more beside them: its sums on a
+/// thread of their own.
 fn fold(
     settings: &Settings,
     store: &dyn Contents,
@@ -77,26 +80,41 @@ fn fold(
         recover_from(settings, store, None, tell)?;
     let first = store.first();
     let is_complete = first == 0;
+    let timeline = table.timeline();
+    let sums = (is_complete && ledger.is_some()).then(|| Sums {
+        store,
+        timeline,
+        rollups: rollups_anew(settings, &snapshot, &Dropped::new()),
+        shift: 0,
+    });
     let mut fold = Fold {
         settings,
         store,
         revisions: &revisions,
         snapshot: &snapshot,
-        table: Table::new(settings.max_keys, table.timeline(), table.shard_count()),
-        rollups: (is_complete && ledger.is_some())
-            .then(|| rollups_anew(settings, &snapshot, &Dropped::new())),
+        table: Table::new(settings.max_keys, timeline, table.shard_count()),
         start: None,
         is_audited_whole: is_complete && erased == 0,
         erased,
         charges: StoredCharges::new(),
-        shift: 0,
         states: 0,
         corrects: false,
     };
-    fold.read(tell)?;
+    let folded = thread::scope(|scope| {
+        let summing = sums.map(|sums| scope.spawn(|| sums.read()));
+        let checked = fold.read(tell);
+        let panicked = |_| StoreError::Failed {
+            file: store.file().into(),
+            cause: "the thread that sums up its events panicked".into(),
+        };
+        let join = |summing: ScopedJoinHandle<'_, _>| summing.join().map_err(panicked).flatten();
+        let summed = summing.map(join).transpose();
+        // What is wrong with a record both find.
+        checked.and(summed)
+    })?;
     let (records, states) = (store.end().saturating_sub(first), fold.states);
     let report = VerifyReport { records, states, is_complete, ..VerifyReport::default() };
-    let folded = fold.rollups.map(|rollups| {
+    let folded = folded.map(|rollups| {
         let log = MemoryLog::new(Bounds::newest(1));
         Ledger::restored(0, settings.hasher.clone(), log, rollups)
     });
@@ -105,7 +123,61 @@ fn fold(
     Ok(Verified { report, ledgers })
 }
 
-/// The log, read from its start and folded into counters and roll-ups beside the engine's own.
+/// The log, read from its start and folded into roll-ups beside the engine's own.
+struct Sums<'f> {
+    store: &'f dyn Contents,
+    timeline: Timeline,
+    rollups: Rollups,
+    /// How far the time line was ahead of the calendar at the last event.
+    shift: u64,
+}
+
+impl Sums<'_> {
+    fn read(mut self) -> Result<Rollups, StoreError> {
+        let (store, mut wrong) = (self.store, None);
+        store.read(0, &mut |chunk: &Chunk<'_>| {
+            for (seq, bytes) in chunk.records() {
+                if let Err(why) = self.add(seq, bytes) {
+                    wrong = Some(why.of(store, seq));
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        wrong.map_or(Ok(self.rollups), Err)
+    }
+
+    fn add(&mut self, seq: u64, bytes: &[u8]) -> Result<(), Unreadable> {
+        match Record::read(seq, bytes)?.entry {
+            Entry::Event(record) => {
+                let event = record.stored(self.timeline)?;
+                let now = self.goes_on(&record);
+                self.rollups.add(&event, event.timestamp(), now, record.ordinal);
+            }
+            Entry::Correction(record) => {
+                let (before, event) = record.events()?;
+                let CorrectionRecord { counted, is_void, decision, .. } = &record;
+                let now = self.goes_on(decision);
+                let out = Counted { event: &before, ordinal: *counted };
+                let amended = (!is_void).then_some(&event);
+                self.rollups.correct(&out, amended, (now, decision.ordinal), None);
+            }
+            Entry::NoOp | Entry::Balance(_) | Entry::Reservation(_) | Entry::Adjustment(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Goes on to the instant of a decision, and says it.
+    fn goes_on(&mut self, decision: &RecordedDecision<'_>) -> Timestamp {
+        let now = decision.timeline(self.timeline).timestamp(Moment(decision.now));
+        if decision.shift > std::mem::replace(&mut self.shift, decision.shift) {
+            self.rollups.set_back(now);
+        }
+        now
+    }
+}
+
+/// The log, read from its start and folded into counters beside the engine's own.
 struct Fold<'f> {
     settings: &'f Settings,
     store: &'f dyn Contents,
@@ -113,15 +185,12 @@ struct Fold<'f> {
     snapshot: &'f Snapshot,
     /// The counters as the records so far have left them.
     table: Table,
-    rollups: Option<Rollups>,
     start: Option<Moment>,
     /// The log says from its first record on what became of counters.
     is_audited_whole: bool,
     /// From this record on it does.
     erased: u64,
     charges: StoredCharges,
-    /// How far the time line was ahead of the calendar at the last record.
-    shift: u64,
     states: u64,
     /// The record that is looked at corrects an event.
     corrects: bool,
@@ -181,19 +250,10 @@ impl Fold<'_> {
 
     fn check_event(&mut self, seq: u64, record: &RecordedDecision<'_>) -> Result<(), StoreError> {
         let malformed = |why: Malformed| Unreadable::from(why).of(self.store, seq);
-        let timeline = self.table.timeline();
-        let event = record.stored(timeline).map_err(malformed)?;
+        let event = record.stored(self.table.timeline()).map_err(malformed)?;
         if seq >= self.erased {
             self.check_counters(seq, record, &event)?;
             self.redo_held(seq, Reader::new(record.version, record.holds.rows))?;
-        }
-        let now = record.timeline(timeline).timestamp(Moment(record.now));
-        let was_set_back = record.shift > std::mem::replace(&mut self.shift, record.shift);
-        if let Some(rollups) = &mut self.rollups {
-            if was_set_back {
-                rollups.set_back(now);
-            }
-            rollups.add(&event, event.timestamp(), now, record.ordinal);
         }
         Ok(())
     }
@@ -204,24 +264,14 @@ impl Fold<'_> {
         record: &CorrectionRecord<'_>,
     ) -> Result<(), StoreError> {
         let malformed = |why: Malformed| Unreadable::from(why).of(self.store, seq);
-        let (before, event) = record.events().map_err(malformed)?;
-        let CorrectionRecord { counted, is_void, decision, .. } = record;
+        let (before, _) = record.events().map_err(malformed)?;
+        let CorrectionRecord { decision, .. } = record;
         if seq >= self.erased {
             self.corrects = true;
             let checked = self.check_counters(seq, decision, &before);
             self.corrects = false;
             checked?;
             self.redo_held(seq, Reader::new(decision.version, decision.holds.rows))?;
-        }
-        let timeline = self.table.timeline();
-        let now = decision.timeline(timeline).timestamp(Moment(decision.now));
-        let was_set_back = decision.shift > std::mem::replace(&mut self.shift, decision.shift);
-        if let Some(rollups) = &mut self.rollups {
-            if was_set_back {
-                rollups.set_back(now);
-            }
-            let out = Counted { event: &before, ordinal: *counted };
-            rollups.correct(&out, (!is_void).then_some(&event), (now, decision.ordinal), None);
         }
         Ok(())
     }

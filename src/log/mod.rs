@@ -27,7 +27,7 @@ pub(crate) use self::query::{ScanFilter, page_limit};
 pub use self::recorded::{EventPage, RecordedEvent};
 pub(crate) use self::segment::{PackedEvent, Segment, index};
 pub(crate) use self::signature::{PairFilter, signature_of_built_in, signature_of_properties};
-pub(crate) use self::stored::{Erased, Stored};
+pub(crate) use self::stored::{Erased, Stored, timestamp_of};
 pub(crate) use self::times::Dropped;
 pub(crate) use self::times::{GenerationTimes, RunTimes, StoredDropped};
 pub use crate::event::{EventId, EventIdParseError};

@@ -109,8 +109,8 @@ struct Selection {
 impl Selection {
     fn push(&mut self, group: Group, series: impl IntoIterator<Item = u32>) {
         // Tuples may have values without room in several ways.
-        let known =
-            self.groups.iter().position(|it| *it == group).filter(|_| group == Group::Other);
+        let is_other = group == Group::Other;
+        let known = is_other.then(|| self.groups.iter().position(|it| *it == group)).flatten();
         let index = known.unwrap_or(self.groups.len());
         if known.is_none() {
             self.groups.push(group);

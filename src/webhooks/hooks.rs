@@ -1,5 +1,6 @@
 //! The handle.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -256,6 +257,21 @@ impl Webhooks {
         let mut state = self.0.state.lock();
         state.expire(self.0.engine.now());
         state.page(id, before, limit.clamp(1, MAX_PAGE))
+    }
+
+    /// Returns the deliveries of some events to an endpoint, by the events' ids, the newest first:
+    /// those that are kept. O(deliveries of the endpoint), in one look.
+    ///
+    /// # Errors
+    /// There is no endpoint of this id.
+    pub fn deliveries_of(
+        &self,
+        id: &str,
+        events: &HashSet<String>,
+    ) -> Result<Vec<Delivery>, EndpointError> {
+        let mut state = self.0.state.lock();
+        state.expire(self.0.engine.now());
+        state.deliveries_of(id, events)
     }
 
     /// Takes the alerts that wait, at most 100, and makes a delivery of each for every endpoint

@@ -1,7 +1,7 @@
 //! What is known of endpoints and their deliveries, and what becomes of both: all of it follows
 //! from what was done and from the instants that are given here.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::delivery::{Delivery, DeliveryPage, DeliveryRow, DeliveryStatus};
@@ -210,6 +210,18 @@ impl State {
         let next = page.last().filter(|_| has_more).map(|(number, _)| *number);
         let deliveries = page.into_iter().map(|(_, delivery)| delivery).collect();
         Ok(DeliveryPage { deliveries, next })
+    }
+
+    /// The deliveries of some events to an endpoint, the newest first.
+    pub(super) fn deliveries_of(
+        &self,
+        endpoint: &str,
+        events: &HashSet<String>,
+    ) -> Result<Vec<Delivery>, EndpointError> {
+        self.endpoint(endpoint)?;
+        let rows = self.find(endpoint).into_iter().flat_map(|kept| kept.deliveries.values().rev());
+        let wanted = rows.filter(|row| events.contains(&row.delivery.event_id));
+        Ok(wanted.map(|row| row.delivery.clone()).collect())
     }
 
     /// The attempts that are to be made at an instant. They are under way from here on, at most so

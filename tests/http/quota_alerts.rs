@@ -207,6 +207,17 @@ fn what_became_of_the_webhooks_is_told() {
     let attempt = due.pop().expect("it is due");
     attempt.done(&Ok(Reply::new(200))).expect("it is kept");
     assert_eq!(outcome(), (json!("success"), json!(200)));
+    // The next one is another event, and of two endpoints the one that refuses it is told.
+    let _ = app.hooks.create(NewEndpoint::new(url, first)).expect("another one");
+    use_up(&app, "bob", 80);
+    app.hooks.take_alerts().expect("they are taken");
+    assert_eq!(outcome(), (json!("pending"), Value::Null));
+    for (attempt, status) in app.hooks.due().into_iter().zip([410, 200]) {
+        attempt.done(&Ok(Reply::new(status))).expect("it is kept");
+    }
+    assert_eq!(outcome(), (json!("failed"), json!(410)));
+    let page = app.get(&history).ok(200);
+    assert_eq!(page["data"][1]["webhookStatus"], "success", "{page}");
 }
 
 #[test]

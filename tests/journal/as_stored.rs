@@ -100,6 +100,35 @@ fn a_tool_finds_and_leaves_what_the_application_has() {
     assert!(bare.expect("an engine").rules().list().is_empty());
 }
 
+/// Who asks for no event may have few of them in memory: all else is as the application left it.
+#[test]
+fn a_tool_that_says_what_it_records_has_so_many_events_and_all_the_rest() {
+    let folder = Folder::new("as-stored-few");
+    let path = folder.file("limitry.redb");
+    stored(&path);
+    let before = said(&application(&path));
+    let few = |store| Engine::builder().durable(store).as_stored().recording(Recording::Newest(1));
+    let engine = few(kept(&path)).build().expect("an engine");
+    let listed = engine.events().list(&EventQuery::new()).expect("a question").data;
+    assert_eq!((listed.len(), said(&engine)), (1, before.clone()));
+    let report = engine.store().verify(|_| {}).expect("it is whole");
+    assert_eq!((report.records, report.keys, report.is_complete), (3, 3, true));
+    let mut lines = Vec::new();
+    let exported = engine.store().export(&mut lines, &EventQuery::new(), |_| {});
+    assert_eq!(exported.expect("all of the store's").count, 3);
+    drop(engine);
+    // One that writes leaves the application's settings where they are.
+    few(Durable::open(&path).expect("a store"))
+        .build()
+        .expect("an engine")
+        .store()
+        .close()
+        .unwrap();
+    assert_eq!(said(&application(&path)), before);
+    let listed = tool(kept(&path)).events().list(&EventQuery::new()).expect("a question").data;
+    assert_eq!(listed.len(), 3);
+}
+
 #[test]
 fn rules_beside_those_of_the_store_are_an_error() {
     let limit = RateLimit::new("Calls", 1, Window::Hour);

@@ -60,6 +60,7 @@ impl Codec<'_> for bool {
         out.push(u8::from(*self));
     }
 
+    #[inline]
     fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         match u8::decode(from)? {
             0 => Ok(false),
@@ -88,6 +89,7 @@ impl<'b, T: Codec<'b>> Codec<'b> for Option<T> {
         }
     }
 
+    #[inline]
     fn decode(from: &mut Reader<'b>) -> Result<Self, Malformed> {
         if bool::decode(from)? { T::decode(from).map(Some) } else { Ok(None) }
     }

@@ -116,27 +116,33 @@ impl<'b> Reader<'b> {
     /// Takes a number in as many bytes as it needs.
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
-        self.groups(MOST, "a number", |group: u64, shift| {
-            // The tenth byte has room for one bit.
-            group.checked_shl(shift).filter(|placed| placed >> shift == group)
-        })
+        // As most are.
+        if let Some(byte @ 0..0x80) = self.bytes.get(self.position).copied() {
+            self.position = self.position.saturating_add(1);
+            return Ok(byte.into());
+        }
+        // The tenth byte has room for one bit.
+        self.groups((MOST, 1), "a number", |group, shift| u64::from(group).wrapping_shl(shift))
     }
 
     /// Takes a number in groups of seven bits, a byte each, the lowest first; `placed` moves a
-    /// group to its place in the number, where there is room for it.
+    /// group to its place in the number. The last byte that there may be is at most `last`.
     #[inline]
     fn groups<N: From<u8> + BitOrAssign>(
         &mut self,
-        most: usize,
+        (most, last): (usize, u8),
         what: &'static str,
-        placed: impl Fn(N, u32) -> Option<N>,
+        placed: impl Fn(u8, u32) -> N,
     ) -> Result<N, Malformed> {
         let mut number = N::from(0);
         for (index, byte) in (0_u32..).zip(self.rest().iter().take(most)) {
-            let Some(group) = placed(N::from(byte & 0x7f), index.saturating_mul(7)) else { break };
-            number |= group;
+            let (group, length) = (byte & 0x7f, (index as usize).saturating_add(1));
+            number |= placed(group, index.saturating_mul(7));
             if *byte < 0x80 {
-                self.position = self.position.saturating_add(index as usize).saturating_add(1);
+                if length == most && group > last {
+                    break;
+                }
+                self.position = self.position.saturating_add(length);
                 return Ok(number);
             }
         }
@@ -178,10 +184,9 @@ impl<'b> Reader<'b> {
     /// Takes a number of 128 bits that may be negative.
     #[inline]
     pub(crate) fn wide(&mut self) -> Result<i128, Malformed> {
-        let number = self.groups(MOST_OF_WIDE, "a number of 128 bits", |group: u128, shift| {
-            // The last byte has room for two bits.
-            group.checked_shl(shift).filter(|placed| placed >> shift == group)
-        })?;
+        // The last byte has room for two bits.
+        let placed = |group, shift| u128::from(group).wrapping_shl(shift);
+        let number = self.groups((MOST_OF_WIDE, 3), "a number of 128 bits", placed)?;
         Ok((number >> 1).cast_signed() ^ (number & 1).cast_signed().wrapping_neg())
     }
 

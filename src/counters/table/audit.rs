@@ -58,9 +58,13 @@ impl Table {
         let Some(mut locked) = self.lock_row(row) else { return };
         let calendar = || audit.counters.calendar_of(row.group, row.values);
         audit.compare(redo.at, &locked, &calendar, charges, audited);
+        let is_new = locked.row(0).is_none();
         redo.charge(self, &mut locked, charges);
-        // A row or two that say nothing any more are dropped, so that a long log takes no more room
-        // than its engine did.
+        if !is_new {
+            return;
+        }
+        // For a row that comes one or two that say nothing any more are dropped, so that a long log
+        // takes no more room than its engine did.
         locked.each_shard(|shard| {
             for _ in 0..2 {
                 self.drop_next_idle(shard, audit.counters, *redo.at);

@@ -45,7 +45,7 @@ impl EngineBuilder {
             time_zone: self.time_zone.into(),
             idempotency_retention: keys_retention,
             idempotency_max_keys: max_keys,
-            loads_keys: true,
+            loads_all: true,
             hasher: hasher.clone(),
             kept: self.settings_to_keep(durable),
             now,
@@ -67,7 +67,7 @@ impl EngineBuilder {
         let calendars = Arc::clone(&compiler.calendars);
         let (table, ledger) = (Arc::new(table), ledger.map(Arc::new));
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        let most = self.recording.kept_refusals();
+        let most = self.recorded().kept_refusals();
         let refusals = ledger.as_ref().map(|_| Arc::new(RefusalLog::new(most, true, &hasher)));
         if let Some(log) = &refusals {
             read_refusals(log, &*durable.store)?;

@@ -25,7 +25,7 @@ impl EngineBuilder {
     /// The settings to be kept in the store; `None` where they come from there.
     pub(super) fn settings_to_keep(&self, durable: &Durable) -> Option<Vec<u8>> {
         let engine = EngineConfig {
-            recording: Some(self.recording),
+            recording: Some(self.recorded()),
             event_bytes: self.event_bytes,
             event_retention: self.event_retention,
             max_keys: Some(self.max_keys),
@@ -68,7 +68,7 @@ impl EngineBuilder {
         self.event_bytes = engine.event_bytes;
         self.event_retention = engine.event_retention;
         self.idempotency_max_keys = engine.idempotency_max_keys;
-        self.recording = engine.recording.unwrap_or(self.recording);
+        self.recording = self.recording.or(engine.recording);
         self.max_keys = engine.max_keys.unwrap_or(self.max_keys);
         self.idempotency_retention =
             engine.idempotency_retention.unwrap_or(self.idempotency_retention);

@@ -5,7 +5,7 @@
 //! there. One that nobody made here gets its name when it is first looked at, and is as old as its
 //! quota.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -26,8 +26,6 @@ use crate::{Amount, Engine, Quota, Timestamp};
 
 /// What may be asked of a threshold here, in percent; others of a quota are not told of.
 const PERCENT: std::ops::RangeInclusive<u32> = 1..=100;
-/// How many deliveries of an endpoint are looked at in one step.
-const DELIVERIES: usize = 100;
 
 /// The names of a project's alerts.
 #[derive(Debug, Default)]
@@ -354,7 +352,8 @@ pub(super) async fn history(call: Call) -> Answer {
         let is_its = |alert: &&std::sync::Arc<Alert>| alert.at >= named.updated_at;
         let alerts: Vec<_> = page.alerts.iter().take_while(is_its).collect();
         let next = page.next.filter(|_| alerts.len() == page.alerts.len());
-        let sent = if alerts.is_empty() { HashMap::new() } else { deliveries(&own) };
+        let events = alerts.iter().map(|alert| alert.id.to_string()).collect();
+        let sent = deliveries(&own, &events);
         let logs = alerts.into_iter().map(|alert| log_of(&id, &named, alert, &sent));
         Page::new(logs.collect(), next.map(|next| next.to_string())).answer()
     };
@@ -390,29 +389,22 @@ fn word(status: DeliveryStatus) -> &'static str {
 }
 
 /// The deliveries of this generation by their events: of several the one that went worst.
-fn deliveries(project: &Project) -> HashMap<String, Sent> {
+fn deliveries(project: &Project, events: &HashSet<String>) -> HashMap<String, Sent> {
     let rank = |status: DeliveryStatus| match status {
         DeliveryStatus::Delivered => 0,
         DeliveryStatus::Pending => 1,
         DeliveryStatus::Failed => 2,
     };
     let mut sent: HashMap<String, Sent> = HashMap::new();
-    let Some(hooks) = project.webhooks() else { return sent };
+    let Some(hooks) = project.webhooks().filter(|_| !events.is_empty()) else { return sent };
     let own = hooks.list().into_iter().filter(|it| it.generation == Generation::First);
-    for endpoint in own {
-        let mut before = None;
-        while let Ok(page) = hooks.deliveries(&endpoint.id, before, DELIVERIES) {
-            for one in page.deliveries {
-                let outcome = (one.status, one.last_status);
-                let known = sent.entry(one.event_id).or_insert(outcome);
-                if rank(outcome.0) > rank(known.0) {
-                    *known = outcome;
-                }
-            }
-            before = page.next;
-            if before.is_none() {
-                break;
-            }
+    // One that is deleted meanwhile has none.
+    let found = own.filter_map(|endpoint| hooks.deliveries_of(&endpoint.id, events).ok());
+    for one in found.flatten() {
+        let outcome = (one.status, one.last_status);
+        let known = sent.entry(one.event_id).or_insert(outcome);
+        if rank(outcome.0) > rank(known.0) {
+            *known = outcome;
         }
     }
     sent

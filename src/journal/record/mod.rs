@@ -53,7 +53,7 @@ use crate::base::codec::{Codec, Malformed, Reader, put_text, put_varint, put_wid
 use crate::base::format::Version;
 use crate::counters::{At, Moment, StoredCharges, Timeline};
 use crate::decision::ReservationId;
-use crate::log::Stored;
+use crate::log::{Stored, timestamp_of};
 use crate::reservations::Grant;
 use crate::rules::Units;
 
@@ -540,6 +540,11 @@ impl<'r> RecordedDecision<'r> {
     pub(crate) fn stored(&self, timeline: Timeline) -> Result<Stored<'r>, Malformed> {
         let stored = Stored::decode_all(Reader::new(self.version, self.event))?;
         Ok(stored.decided(self.timeline(timeline).timestamp(Moment(self.now))))
+    }
+
+    /// When its event happened.
+    pub(crate) fn timestamp(&self) -> Result<Timestamp, Malformed> {
+        timestamp_of(Reader::new(self.version, self.event))
     }
 
     /// The alerts that it fired.

@@ -66,8 +66,8 @@ pub(crate) struct Settings {
     pub(crate) time_zone: Tz,
     pub(crate) idempotency_retention: u64,
     pub(crate) idempotency_max_keys: usize,
-    /// Whether idempotency keys are loaded.
-    pub(crate) loads_keys: bool,
+    /// Whether idempotency keys and events are loaded beside counters and sums.
+    pub(crate) loads_all: bool,
     pub(crate) hasher: ahash::RandomState,
     /// What the application's code says of the engine beside its rules, to be kept; `None` where
     /// nothing is kept of it.
@@ -360,7 +360,7 @@ impl<'r> Recovery<'r> {
     ) -> Result<(), StoreError> {
         let (settings, store) = (self.settings, self.store);
         std::thread::scope(|scope| {
-            let load = || if settings.loads_keys { load_keys(store, keys, now) } else { Ok(()) };
+            let load = || if settings.loads_all { load_keys(store, keys, now) } else { Ok(()) };
             let loading = scope.spawn(load);
             let read = self.read(tell);
             let loaded = loading.join();
@@ -499,6 +499,10 @@ impl<'r> Recovery<'r> {
     /// Decides which events come into memory; returns the sequence number to read from, so that
     /// what is left out is known.
     fn place_log(&mut self, keep: Bounds, log: Option<(u64, Dropped)>) -> u64 {
+        if !self.settings.loads_all {
+            (self.log_from, self.dropped) = (self.store.events(), Dropped::all());
+            return self.store.end();
+        }
         let keep = u64::try_from(keep.events).unwrap_or(u64::MAX);
         let first = self.store.first_event();
         self.log_from = self.store.events().saturating_sub(keep).max(first);

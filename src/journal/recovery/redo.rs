@@ -86,6 +86,12 @@ impl Recovery<'_> {
         bytes: &[u8],
         record: &RecordedDecision<'_>,
     ) -> Result<(), Unreadable> {
+        if seq < self.from.min(self.fold_from) && record.ordinal < self.log_from {
+            // Only when it happened is asked.
+            self.dropped.add(record.timestamp()?);
+            self.last_shift = record.shift;
+            return Ok(());
+        }
         let event = record.stored(self.timeline)?;
         let timestamp = event.timestamp();
         let at = record.at(self.timeline, timestamp);

@@ -108,9 +108,14 @@ const ATTACHED: u8 = 2;
 const ATTRIBUTE: u8 = 3;
 
 /// The timestamp of a packed event, with which it begins.
+pub(crate) fn timestamp_of(event: Reader<'_>) -> Result<Timestamp, Malformed> {
+    let mut from = event;
+    decode_timestamp(&mut from).map(|(timestamp, _)| timestamp)
+}
+
+/// The same of one in the newest format.
 pub(super) fn packed_timestamp(bytes: &[u8]) -> Option<Timestamp> {
-    let (timestamp, _) = decode_timestamp(&mut Reader::new(Version::NEWEST, bytes)).ok()?;
-    Some(timestamp)
+    timestamp_of(Reader::new(Version::NEWEST, bytes)).ok()
 }
 
 /// The timestamp of a packed event, and when it was decided about.

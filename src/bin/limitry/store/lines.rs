@@ -9,7 +9,7 @@ use limitry::events::EventQuery;
 use limitry::store::{BadLines, ImportReport};
 use serde_json::json;
 
-use super::{Exported, Imported, engine_of, look_at, say, write_to};
+use super::{Exported, Imported, engine_without_events, look_at, say, write_to};
 use crate::Failure;
 use crate::ended::{Ended, Told};
 
@@ -62,7 +62,7 @@ pub(super) fn export(asked: &Exported, is_json: bool) -> Result<(), Failure> {
     if let Some(end) = asked.end {
         query = query.until(end);
     }
-    let engine = engine_of(store)?;
+    let engine = engine_without_events(store)?;
     let mut part = asked.to.as_deref().map(Part::new).transpose()?;
     let mut tell = |progress| bar.tell(progress);
     let report = match &mut part {

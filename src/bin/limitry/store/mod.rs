@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use axum::http::Uri;
 use clap::{Args, Subcommand};
+use limitry::events::Recording;
 use limitry::store::{Durability, Durable};
 use limitry::{Engine, Timestamp};
 use serde::Serialize;
@@ -162,6 +163,11 @@ pub(crate) fn engine_of(store: Durable) -> Result<Engine, Failure> {
     Ok(Engine::builder().durable(store).as_stored().build()?)
 }
 
+/// The same for what reads no event from memory.
+fn engine_without_events(store: Durable) -> Result<Engine, Failure> {
+    Ok(Engine::builder().durable(store).as_stored().recording(Recording::Newest(1)).build()?)
+}
+
 /// Opens a store to write to it.
 fn write_to(file: &Path, create: bool) -> Result<(Engine, Bar), Failure> {
     if !create || file.exists() {
@@ -186,7 +192,7 @@ pub(crate) fn say(is_json: bool, body: &impl Serialize, text: &str) -> Result<()
 
 fn verify(file: &Path, is_json: bool) -> Result<(), Failure> {
     let (store, mut bar) = look_at(file)?;
-    let engine = engine_of(store)?;
+    let engine = engine_without_events(store)?;
     let report = engine.store().verify(|progress| bar.tell(progress))?;
     drop(bar);
     let body = json!({"file": file, "good": true, "report": report});
@@ -209,7 +215,7 @@ fn compact(file: &Path, is_json: bool) -> Result<(), Failure> {
 
 fn backup(file: &Path, to: &Path, is_json: bool) -> Result<(), Failure> {
     let (store, mut bar) = look_at(file)?;
-    let engine = engine_of(store)?;
+    let engine = engine_without_events(store)?;
     engine.store().backup(to, |progress| bar.tell(progress))?;
     drop(bar);
     let bytes = std::fs::metadata(to)?.len();
