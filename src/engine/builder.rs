@@ -300,8 +300,9 @@ impl EngineBuilder {
     ///
     /// The settings are those of this builder that [`EngineConfig`](crate::config::EngineConfig)
     /// has, but for what concerns waiting; [`max_alerts`](Self::max_alerts) and
-    /// [`Durable::retention`] with them. What else this builder says of them is passed over, but for
-    /// [`recording`](Self::recording): who asks for no event opens a store sooner with few of them.
+    /// [`Durable::retention`] with them. What else this builder says of them is passed over, but
+    /// for [`recording`](Self::recording): who asks for no event opens a store sooner with few of
+    /// them.
     /// Clock, timer, prices and recorder are this builder's, and so is how the store is used:
     /// durability, batches, delays.
     ///

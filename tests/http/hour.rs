@@ -8,7 +8,7 @@
 //! for the sums, and what fired is delivered to a webhook. The allocator counts what all of it
 //! keeps, but for the refusals by key and hour, which are known for a month. The run goes over the
 //! end of an hour, a day and a month. It has 2 calls a second, with limits for so many; with
-//! `LIMITRY_LONG=1` it has 1 000 a second, for 24 hours.
+//! `LIMITRY_LONG=1` it has 1 000 a second, for 24 hours, or as many as `LIMITRY_RATE` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -50,7 +50,11 @@ struct Size {
 impl Size {
     fn of_this_run() -> Self {
         let is_long = std::env::var_os("LIMITRY_LONG").is_some_and(|value| value == "1");
-        if is_long { Self { minutes: 24 * 60, rate: 1_000 } } else { Self { minutes: 60, rate: 2 } }
+        if !is_long {
+            return Self { minutes: 60, rate: 2 };
+        }
+        let rate = std::env::var("LIMITRY_RATE").map(|rate| rate.parse().expect("a number"));
+        Self { minutes: 24 * 60, rate: rate.unwrap_or(1_000) }
     }
 
     /// Calls of a customer a minute: those who call the most reach it.

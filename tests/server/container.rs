@@ -1,4 +1,5 @@
-//! Goal: what `docs/operations/Containerfile` says makes a container that serves.
+//! Goal: what `docs/operations/Containerfile` says makes a container that serves, and the unit for
+//! systemd starts and stops what there is.
 //!
 //! Method: no engine is needed. The file is read; the last stage is made by hand in a folder, from
 //! the program that the tests have, and what it starts is started there, with the file of
@@ -130,4 +131,45 @@ fn the_second_stage_serves_what_is_mounted() {
     assert!(below("/var/lib/limitry/limitry.redb").exists());
     server.signal("TERM");
     assert!(server.wait().success());
+}
+
+/// What the unit starts are commands of the program, and it waits for as long as a stop may take.
+#[test]
+fn the_unit_starts_and_stops_what_there_is() {
+    let unit = docs("operations/limitry.service");
+    let of = |key: &str| -> &str {
+        let mut found = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        found.next().unwrap_or_else(|| panic!("no {key}"))
+    };
+    let folder = Folder::new("unit");
+    let document = docs("operations.md");
+    let file = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let file = file.expect("a file").replace("\"/", &format!("\"{}/", text(&folder.path(""))));
+    let file = folder.write("limitry.toml", &file);
+    let (_, lines, _) = run(&["key", "new", "--project", "proj_a"]);
+    fs::create_dir_all(folder.path("etc/limitry")).expect("made");
+    fs::create_dir_all(folder.path("var/lib/limitry")).expect("made");
+    fs::write(folder.path("etc/limitry/keys.toml"), lines.split_once('\n').expect("lines").1)
+        .expect("written");
+    let given = |key| -> Vec<&str> {
+        let command = of(key).strip_prefix("/usr/local/bin/limitry ").expect("the program");
+        let words = command.split(' ');
+        words.map(|it| if it == "/etc/limitry/limitry.toml" { text(&file) } else { it }).collect()
+    };
+    let (good, _, why) = run(&given("ExecStartPre"));
+    assert!(good, "{why}");
+    let started = [&given("ExecStart")[..], &["--listen", "127.0.0.1:0"]].concat();
+    let mut command = program();
+    command.args(started);
+    let server = Server::of(command, Some("the file has its hash"));
+    let signal = of("ExecReload").strip_prefix("/bin/kill -HUP ").expect("a signal");
+    assert_eq!(signal, "$MAINPID");
+    server.signal("HUP");
+    assert_eq!(server.send("GET", "/healthz", "").status, 200);
+    server.signal("TERM");
+    assert!(server.wait().success());
+    // Requests have 20 seconds for their end, webhooks as many, and then the store is closed.
+    assert!(of("TimeoutStopSec").parse::<u64>().expect("seconds") >= 60);
+    // What the file says of folders is what the unit gives.
+    assert!(document.contains(&format!("/var/lib/{}", of("StateDirectory"))));
 }

@@ -181,3 +181,32 @@ fn a_pattern_is_like_what_it_stands_for() {
         assert_eq!(is_like(text, pattern), is, "{text:?} {pattern:?}");
     }
 }
+
+/// What figures are measured with is there: scripts, packages, benches and examples.
+#[test]
+fn what_measures_the_figures_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("a file");
+    let manifests = ["benches", "benches/http", "benches/peers", "examples"];
+    let manifests = manifests.map(|of| read(&format!("{of}/Cargo.toml"))).concat();
+    let mut count = 0;
+    for name in ["docs/figures.md", "docs/peers.md"] {
+        let document = read(name);
+        let blocks = document.split("```console\n").skip(1).filter_map(|it| it.split("```").next());
+        for command in blocks.flat_map(str::lines) {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            let is_there = words.first().is_some_and(|it| *it == "cargo" || root.join(it).exists());
+            assert!(is_there, "{name}: {command}");
+            for pair in words.windows(2).filter(|pair| pair[0] != "cargo") {
+                if let ["-p" | "--bench" | "--example", named] = pair {
+                    let line = format!("name = \"{named}\"\n");
+                    let is_there =
+                        manifests.contains(&line) || root.join("examples").join(named).exists();
+                    assert!(is_there, "{name}: {command}");
+                }
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 3, "figures say how they are measured");
+}

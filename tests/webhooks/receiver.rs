@@ -23,6 +23,8 @@ pub(crate) enum Does {
     Drops,
     /// Says nothing, and stays.
     Hangs,
+    /// Writes this, the beginning of an answer, and stays.
+    Begins(String),
 }
 
 impl Does {
@@ -78,11 +80,17 @@ fn serve(
             let _sent = stream.write_all(text.as_bytes());
         }
         Does::Drops => {}
-        Does::Hangs => {
-            // Until the other side has gone.
-            let _ended = stream.read(&mut [0; 16]);
+        Does::Hangs => stay(&mut stream),
+        Does::Begins(text) => {
+            let _sent = stream.write_all(text.as_bytes());
+            stay(&mut stream);
         }
     }
+}
+
+/// Waits until the other side has gone.
+fn stay(stream: &mut TcpStream) {
+    let _ended = stream.read(&mut [0; 16]);
 }
 
 fn read(stream: &mut TcpStream) -> Option<Received> {

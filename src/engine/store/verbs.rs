@@ -231,9 +231,9 @@ impl Store {
     /// - where the log reaches back to the first event, that the roll-ups which opening would find
     ///   are the sums of the events, in all and by each declared dimension.
     ///
-    /// Reads the file up to four times, the last two at the same time on two threads. Takes twice the
-    /// memory of counters and roll-ups. Commits wait while pages are checked; the file grows by what
-    /// is committed meanwhile. For an engine without a store the report is all zeros.
+    /// Reads the file up to four times, the last two at the same time on two threads. Takes twice
+    /// the memory of counters and roll-ups. Commits wait while pages are checked; the file grows by
+    /// what is committed meanwhile. For an engine without a store the report is all zeros.
     ///
     /// `tell` may use the engine, but not verify, compact, back up or close the store: that would
     /// wait for itself, and is [`StoreError::WithinItself`].
