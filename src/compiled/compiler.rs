@@ -4,7 +4,7 @@
 //! counter, group and revision a number that none had before.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -209,6 +209,7 @@ impl Compiler {
             revision: self.revisions,
             marks: None,
             is_marking: false,
+            said: OnceLock::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A rule and what it was compiled to.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
 
@@ -45,6 +45,8 @@ pub(crate) struct CompiledRule {
     pub(crate) marks: Option<Arc<Self>>,
     /// It is one that marks values.
     pub(super) is_marking: bool,
+    /// What answers say of it that is the same in all of them.
+    pub(super) said: OnceLock<Box<[u8]>>,
 }
 
 impl CompiledRule {
@@ -62,6 +64,11 @@ impl CompiledRule {
     /// another one.
     pub(crate) fn revision(&self) -> u32 {
         self.revision
+    }
+
+    /// What answers say of it that is the same in all of them: printed by who asks first.
+    pub(crate) fn said(&self, print: impl FnOnce() -> Box<[u8]>) -> &[u8] {
+        self.said.get_or_init(print)
     }
 
     /// How many counted units one whole is.

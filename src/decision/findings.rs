@@ -226,14 +226,15 @@ impl Findings {
         self.timeline.second_rounded_up(self.verdict.at.now)
     }
 
+    /// The rate limits that judged, each with where it stands.
     pub(super) fn rate_limits(
         &self,
         exceeded: Exceeded,
-    ) -> impl Iterator<Item = RateLimitStatus<'_>> {
+    ) -> impl Iterator<Item = (&CompiledRule, RateLimitStatus<'_>)> {
         self.judged().filter_map(move |(compiled, charge)| {
             let Rule::RateLimit(rule) = &compiled.rule else { return None };
             let figures = self.figures(compiled, charge);
-            Some(RateLimitStatus {
+            let status = RateLimitStatus {
                 id: compiled.id().into(),
                 name: (&rule.name).into(),
                 window: rule.window,
@@ -242,16 +243,21 @@ impl Findings {
                 held: self.held(compiled, charge),
                 reset: timestamp(figures.reset.unwrap_or_else(|| self.second())),
                 exceeded: exceeded.of(charge, figures.remaining),
-            })
+            };
+            Some((&**compiled, status))
         })
     }
 
-    pub(super) fn quotas(&self, exceeded: Exceeded) -> impl Iterator<Item = QuotaStatus<'_>> {
+    /// The quotas that judged, each with where it stands.
+    pub(super) fn quotas(
+        &self,
+        exceeded: Exceeded,
+    ) -> impl Iterator<Item = (&CompiledRule, QuotaStatus<'_>)> {
         self.judged().filter_map(move |(compiled, charge)| {
             let Rule::Quota(rule) = &compiled.rule else { return None };
             let figures = self.figures(compiled, charge);
             let held = self.held(compiled, charge);
-            Some(QuotaStatus {
+            let status = QuotaStatus {
                 id: compiled.id().into(),
                 name: (&rule.name).into(),
                 metric: Cow::Borrowed(&rule.metric),
@@ -263,7 +269,8 @@ impl Findings {
                 remaining: remaining(compiled.limit(figures), compiled, figures),
                 reset: figures.reset.map(timestamp),
                 exceeded: exceeded.of(charge, figures.remaining),
-            })
+            };
+            Some((&**compiled, status))
         })
     }
 

@@ -288,11 +288,23 @@ impl Decision {
 
     /// Returns where each matching rate limit stands, in the order of their definition.
     pub fn rate_limits(&self) -> impl Iterator<Item = RateLimitStatus<'_>> {
-        self.findings().rate_limits(Exceeded::Refused)
+        self.rate_limits_of().map(|(_, status)| status)
     }
 
     /// Returns where each matching quota stands, in the order of their definition.
     pub fn quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
+        self.quotas_of().map(|(_, status)| status)
+    }
+
+    /// The same, each with its rule.
+    pub(crate) fn rate_limits_of(
+        &self,
+    ) -> impl Iterator<Item = (&CompiledRule, RateLimitStatus<'_>)> {
+        self.findings().rate_limits(Exceeded::Refused)
+    }
+
+    /// The same of quotas.
+    pub(crate) fn quotas_of(&self) -> impl Iterator<Item = (&CompiledRule, QuotaStatus<'_>)> {
         self.findings().quotas(Exceeded::Refused)
     }
 
@@ -399,12 +411,12 @@ impl Standing {
 
     /// Returns where each matching rate limit stands, in the order of their definition.
     pub fn rate_limits(&self) -> impl Iterator<Item = RateLimitStatus<'_>> {
-        self.body.findings.rate_limits(Exceeded::Full)
+        self.body.findings.rate_limits(Exceeded::Full).map(|(_, status)| status)
     }
 
     /// Returns where each matching quota stands, in the order of their definition.
     pub fn quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
-        self.body.findings.quotas(Exceeded::Full)
+        self.body.findings.quotas(Exceeded::Full).map(|(_, status)| status)
     }
 }
 

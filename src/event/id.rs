@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use crate::base::ids;
+use crate::base::ids::{self, Name};
 use crate::base::text::read_as_text;
 
 /// The name of a recorded event, `evt_` and 26 letters and digits.
@@ -22,6 +22,11 @@ impl EventId {
         Self((u128::from(log) << 64) | u128::from(ordinal))
     }
 
+    /// Its text.
+    pub(crate) fn name(self) -> Name {
+        ids::print(PREFIX, self.0)
+    }
+
     /// The event's ordinal in its log.
     pub(crate) fn ordinal(self) -> u64 {
         u64::try_from(self.0 & u128::from(u64::MAX)).unwrap_or(u64::MAX)
@@ -36,7 +41,7 @@ impl EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(ids::print(PREFIX, self.0).as_str())
+        f.pad(self.name().as_str())
     }
 }
 
@@ -66,7 +71,7 @@ read_as_text!(EventId);
 
 impl Serialize for EventId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(ids::print(PREFIX, self.0).as_str())
+        serializer.serialize_str(self.name().as_str())
     }
 }
 

@@ -21,7 +21,7 @@ use super::figures::ProjectFigures;
 use super::first::alerts::QuotaAlerts;
 use super::live::Live;
 use super::second::tokens::{Client, Tokens};
-use crate::Engine;
+use crate::{Decision, Engine};
 use crate::store::Durability;
 use crate::webhooks::Webhooks;
 use crate::wire;
@@ -360,8 +360,20 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Result<Response
     let mut bytes = Vec::with_capacity(ANSWER_BYTES);
     let written = serde_json::to_writer(&mut bytes, body);
     written.map_err(|why| Failure::new(Reason::Internal, &why))?;
+    Ok(as_json(status, bytes))
+}
+
+/// A decision as JSON: the same as [`json`] of it, sooner.
+pub(super) fn decision(status: StatusCode, decision: &Decision) -> Response {
+    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+    decision.append_json(&mut bytes);
+    as_json(status, bytes)
+}
+
+/// An answer of bytes that are JSON.
+fn as_json(status: StatusCode, bytes: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    response
 }

@@ -114,7 +114,7 @@ fn is_nothing(amount: &Amount) -> bool {
 }
 
 /// A window as a status shows it, `1h`; a rule says `hour`. Both are read.
-fn as_text<S: Serializer>(window: &Window, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_text<S: Serializer>(window: &Window, serializer: S) -> Result<S::Ok, S::Error> {
     match window.shown() {
         Some(shown) => serializer.serialize_str(shown),
         None => serializer.collect_str(window),

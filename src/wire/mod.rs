@@ -7,6 +7,7 @@ use crate::base::reading;
 
 mod alert;
 mod decision;
+mod decision_json;
 mod event;
 mod export;
 mod headers;

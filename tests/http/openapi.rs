@@ -7,11 +7,12 @@
 //! every answer that any test here gets is compared with its document (`conform.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use axum::body::Body;
 use axum::http::Request;
-use limitry::Event;
+use limitry::http::Options;
+use limitry::{Engine, EngineBuilder, Event};
 use serde_json::{Value, json};
 
 use super::app::{App, KEY, SECOND, THIRD};
@@ -184,6 +185,70 @@ impl Ids {
     }
 }
 
+/// An engine with a store and a folder for backups, and a call in it.
+struct Stored {
+    app: App,
+    folder: Folder,
+}
+
+impl Stored {
+    fn new() -> Self {
+        let folder = Folder::new("examples");
+        let builder = with_store(&folder);
+        let backups = |options: Options| options.backups(&folder.0);
+        let app = App::served("2024-01-15T10:30:00Z", builder, backups);
+        let call = Event::new("cust_123", "model_call").model("gpt-4").input_tokens(900);
+        let _ = app.engine.record(&call).expect("a good event");
+        app.engine.store().flush().expect("it is written");
+        Self { app, folder }
+    }
+
+    /// Checks how many bytes a file has, and says those of the example: another version of the
+    /// store's format has others.
+    fn settle(&self, answer: &mut Value, example: &Value) {
+        let Some(file) = answer["file"].as_str() else { return };
+        let bytes = std::fs::metadata(self.folder.path(file)).expect("it is there").len();
+        assert_eq!(answer["bytes"], bytes);
+        if let Some(bytes) = example.get("bytes") {
+            answer["bytes"] = bytes.clone();
+        }
+    }
+}
+
+#[cfg(feature = "durable")]
+fn with_store(folder: &Folder) -> EngineBuilder {
+    let store = limitry::store::Durable::open(folder.path("limitry.redb")).expect("it opens");
+    Engine::builder().durable(store)
+}
+
+/// There are no files of stores: what is shown of one is not asked.
+#[cfg(not(feature = "durable"))]
+fn with_store(_: &Folder) -> EngineBuilder {
+    Engine::builder()
+}
+
+/// A folder that goes with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let name = format!("{name}-{}", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 #[test]
 fn every_example_is_an_answer() {
     for generation in 1..=4 {
@@ -193,6 +258,7 @@ fn every_example_is_an_answer() {
         let text = std::fs::read_to_string(&path).expect("they are there");
         let examples: Vec<Value> = serde_json::from_str(&text).expect("a list");
         let (app, mut ids) = (App::new(), Ids::default());
+        let stored = Stored::new();
         if generation == 4 {
             // What is held, and was used, by others.
             let subject = json!({"kind": "user", "id": "usr_123"});
@@ -212,7 +278,16 @@ fn every_example_is_an_answer() {
                 Some(key) => ids.sent(key),
                 None => KEYS[generation - 1].to_owned(),
             };
-            let answer = app.send(&key, method, &asked, body);
+            let is_stored = example["stored"] == true;
+            if is_stored && !cfg!(feature = "durable") {
+                answered.push(example.clone());
+                continue;
+            }
+            let app = if is_stored { &stored.app } else { &app };
+            let mut answer = app.send(&key, method, &asked, body);
+            if is_stored {
+                stored.settle(&mut answer.body, &example["answer"]);
+            }
             let mut whole = example.clone();
             whole["status"] = answer.status.as_u16().into();
             whole["answer"] = ids.written(&answer.body);

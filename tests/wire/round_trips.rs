@@ -5,11 +5,14 @@
 use super::bodies::*;
 use crate::support::config;
 use chrono::NaiveDate;
+
+use limitry::keys::RuleKey;
 use limitry::rules::{Algorithm, Enforcement, Overflow, RateLimitUpdate};
 use limitry::time::{ManualClock, Tz};
 use limitry::wire::DecisionBody;
 use limitry::{
-    Amount, Condition, Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window,
+    Amount, Condition, Engine, Event, Hold, Metric, Period, Quota, RateLimit, RuleSet, Timestamp,
+    Window,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -325,6 +328,36 @@ proptest! {
             let standing = engine.standing(&event).expect("a good event");
             read_again(&standing, standing.body());
         }
+    }
+
+    /// Of names that JSON escapes, of balances, of what is held and adjusted, of fractions and of
+    /// replays.
+    #[test]
+    fn a_decision_is_appended_as_it_is_printed(
+        rules in rules_of_an_engine(),
+        name in "[a-z\"\\\\\u{e4}\u{1f980} ]{1,12}",
+        cents in -3_000_000_i128..9_000_000,
+    ) {
+        let clock = ManualClock::new(Timestamp::new(1_705_314_600, 0));
+        let cost = Quota::new(&name, Metric::TotalCostCents, 20, Period::Month).id("qta_cost");
+        let credits = Quota::balance("credits", Metric::TotalTokens).per("customer_id").opening(7);
+        let builder = Engine::builder().clock(clock).rule_set(rules).quota(cost).quota(credits);
+        let engine = builder.build().expect("good rules");
+        let cost = Amount::from_millionths(cents);
+        let event = Event::new("cust_123", "model_call").total_tokens(1).cost_cents(cost);
+        if cents != 0 {
+            engine.rules().adjust("qta_cost", RuleKey::default(), cost, "").expect("a good one");
+        }
+        let keyed = event.clone().idempotency_key(&*name);
+        let reserved = engine.reserve(&event, Hold::default()).expect("a good event");
+        for event in [&event, &keyed, &keyed, &event, &event] {
+            let decision = engine.track(event).expect("a good event");
+            let mut appended = b"so ".to_vec();
+            decision.append_json(&mut appended);
+            let appended = String::from_utf8(appended).expect("text");
+            prop_assert_eq!(appended, format!("so {}", text(&decision)));
+        }
+        drop(reserved);
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -411,6 +411,7 @@ impl Compiler {
             measure,
             group: saved.group,
             revision,
+            said: OnceLock::new(),
         }
     }
 }

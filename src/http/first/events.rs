@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::events::{EventId, EventQuery};
 use crate::http::access::Need;
-use crate::http::call::{Answer, Call, from_json, json};
+use crate::http::call::{self, Answer, Call, from_json, json};
 use crate::http::failure::Failure;
 use crate::tower::set_headers;
 use crate::wire::{EventBatch, HeaderDialect, event_from_json};
@@ -21,7 +21,7 @@ pub(super) async fn track(call: Call) -> Answer {
     let (project, body) = call.body().await?;
     let decide = move |engine: &Engine| {
         let event = read(&body, key)?;
-        decided(&engine.track(&event)?)
+        Ok(decided(&engine.track(&event)?))
     };
     project.decide(decide).await
 }
@@ -43,11 +43,11 @@ fn read(body: &[u8], key: Option<String>) -> Result<Event<'_>, Failure> {
 }
 
 /// A decision with its headers.
-fn decided(decision: &Decision) -> Result<Response, Failure> {
+fn decided(decision: &Decision) -> Response {
     let status = StatusCode::from_u16(decision.status_code());
-    let mut response = json(status.unwrap_or(StatusCode::CREATED), decision)?;
+    let mut response = call::decision(status.unwrap_or(StatusCode::CREATED), decision);
     set_headers(response.headers_mut(), decision, HeaderDialect::XRateLimit);
-    Ok(response)
+    response
 }
 
 /// An event that was recorded.

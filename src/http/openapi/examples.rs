@@ -24,6 +24,9 @@ pub(super) struct Sent {
     /// The key that it was sent with, where that is not the usual one: for the test, too.
     #[serde(rename = "key")]
     _key: Option<String>,
+    /// Whether it was sent to an engine with a store and a folder for backups: for the test, too.
+    #[serde(rename = "stored", default)]
+    _is_stored: bool,
 }
 
 /// All of a document.

@@ -7,12 +7,12 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Vi
 use serde_json::{Map, Value};
 
 use super::number::of_value;
-use super::property::JsonSeed;
+use super::property::{JsonSeed, PropertySeed};
 use crate::base::amount::Amount;
 use crate::base::reading::raw::Text;
 use crate::base::text::excerpt;
 use crate::event::bounds::{self, JsonBudget, MAX_PROPERTIES};
-use crate::event::{Event, PropertyValue, check_amount};
+use crate::event::{Event, check_amount};
 
 /// Reads an object, or null where that is as good as none.
 pub(super) struct Entries<V> {
@@ -75,7 +75,9 @@ impl<'de> Visitor<'de> for Properties<'_, 'de> {
             let taken = if fits { Ok(()) } else { Err(bounds::PROPERTIES_RULE) };
             let taken = taken.and_then(|()| budget.comma(place)).and_then(|()| budget.key(&key));
             taken.map_err(|rule| broken(&key, rule))?;
-            let value = PropertyValue::from(json(&mut map, &key, &mut budget)?);
+            let mut rule = None;
+            let seed = PropertySeed(JsonSeed::new(&mut budget, &mut rule));
+            let value = map.next_value_seed(seed).map_err(|why| at_key(&key, rule, why))?;
             match known.and_then(|known| self.0.properties.get_mut(known)) {
                 Some((_, known)) => *known = value,
                 None => self.0.properties.push((key, value)),
@@ -94,8 +96,12 @@ fn json<'de, A: MapAccess<'de>>(
 ) -> Result<Value, A::Error> {
     let mut rule = None;
     let value = map.next_value_seed(JsonSeed::new(budget, &mut rule));
-    // What is told of a value deep within names a path that nobody wants to read.
-    value.map_err(|why| rule.map_or(why, |rule| broken(key, rule)))
+    value.map_err(|why| at_key(key, rule, why))
+}
+
+/// What is told of a value deep within names a path that nobody wants to read.
+fn at_key<E: Error>(key: &str, rule: Option<&'static str>, why: E) -> E {
+    rule.map_or(why, |rule| broken(key, rule))
 }
 
 pub(super) struct Attached<'e, 'a>(pub(super) &'e mut Event<'a>);

@@ -6,6 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Number, Value};
 
 use crate::base::reading::raw::NUMBER;
+use crate::event::PropertyValue;
 use crate::event::bounds::JsonBudget;
 
 /// Reads a value, taking its bytes from the budget of JSON.
@@ -26,6 +27,83 @@ impl<'de> DeserializeSeed<'de> for JsonSeed<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         Json { budget: self.budget, broken: self.broken, depth: 0 }.deserialize(deserializer)
+    }
+}
+
+/// Reads the value of a property, taking its bytes from the budget as [`JsonSeed`] does. A text is
+/// borrowed where it stands as it is.
+pub(super) struct PropertySeed<'r>(pub(super) JsonSeed<'r>);
+
+impl<'de> DeserializeSeed<'de> for PropertySeed<'_> {
+    type Value = PropertyValue<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        let Self(JsonSeed { budget, broken }) = self;
+        deserializer.deserialize_any(Property(Json { budget, broken, depth: 0 }))
+    }
+}
+
+struct Property<'r>(Json<'r>);
+
+impl<'de> Visitor<'de> for Property<'_> {
+    type Value = PropertyValue<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    fn visit_borrowed_str<E: Error>(mut self, text: &'de str) -> Result<Self::Value, E> {
+        self.0.take(|budget| budget.text(text))?;
+        Ok(text.into())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        self.visit_string(text.to_owned())
+    }
+
+    fn visit_string<E: Error>(mut self, text: String) -> Result<Self::Value, E> {
+        self.0.take(|budget| budget.text(&text))?;
+        Ok(text.into())
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+        self.0.visit_bool(value).map(Into::into)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+        self.0.visit_i64(value).map(Into::into)
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+        self.0.visit_u64(value).map(Into::into)
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+        self.0.visit_f64(value).map(Into::into)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+        self.0.visit_none().map(Into::into)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        self.0.visit_unit().map(Into::into)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, any: D) -> Result<Self::Value, D::Error> {
+        any.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        self.0.visit_seq(items).map(Into::into)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
+        self.0.visit_map(entries).map(Into::into)
     }
 }
 
