@@ -146,8 +146,12 @@ pub trait Authenticate: fmt::Debug + Send + Sync + 'static {
 
 /// The token of an `Authorization: Bearer` header (RFC 6750); the scheme's case is open.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    let token = token.trim_matches(' ');
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    const SCHEME: &[u8] = b"bearer ";
+    let value = headers.get(AUTHORIZATION)?;
+    let (scheme, _) = value.as_bytes().split_at_checked(SCHEME.len())?;
+    if !scheme.eq_ignore_ascii_case(SCHEME) {
+        return None;
+    }
+    let token = value.to_str().ok()?.get(SCHEME.len()..)?.trim_matches(' ');
+    (!token.is_empty()).then_some(token)
 }

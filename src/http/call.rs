@@ -1,10 +1,12 @@
 //! A request that was let in: what it may do, its body and its query, and the engine that answers.
 
+use std::future::poll_fn;
 use std::ops::Deref;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
@@ -253,11 +255,11 @@ impl Call {
     /// The same, and keeps the rest.
     pub(super) async fn with_body(mut self) -> Result<(Self, Bytes), Failure> {
         let (body, most) = (std::mem::take(&mut self.body), self.max_body_bytes);
-        let too_large = |_| {
+        let too_large = || {
             let message = format_args!("the body must come whole, and have at most {most} bytes");
             Failure::new(Reason::TooLarge, &message)
         };
-        let bytes = to_bytes(body, most).await.map_err(too_large)?;
+        let bytes = whole(body, most).await.ok_or_else(too_large)?;
         Ok((self, bytes))
     }
 
@@ -266,6 +268,22 @@ impl Call {
         let (project, bytes) = self.body().await?;
         Ok((project, from_json(&bytes)?))
     }
+}
+
+/// Reads a body to its end; none of one that has more bytes than it may, or that breaks off. What
+/// comes in one piece, as nearly all do, is not copied.
+async fn whole(mut body: Body, most: usize) -> Option<Bytes> {
+    let (mut first, mut rest, mut left) = (Bytes::new(), Vec::new(), most);
+    while let Some(frame) = poll_fn(|task| Pin::new(&mut body).poll_frame(task)).await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        left = left.checked_sub(data.len())?;
+        if first.is_empty() {
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
+    }
+    Some(if rest.is_empty() { first } else { [&first, rest.as_slice()].concat().into() })
 }
 
 /// A project.

@@ -402,7 +402,13 @@ async fn readiness(State(api): State<Arc<Api>>) -> StatusCode {
 async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     let id = RequestId::of(request.headers());
     match api.caller(request.headers()).await {
-        Ok(caller) => api.enter(caller, request, &id).await,
+        Ok(caller) => {
+            let face = Face::of(request.uri().path(), caller.access.generation);
+            let project = caller.project.clone();
+            let answer = api.answer_of(caller, request, face, &id).await;
+            project.figures().answered(face.place(), answer.status());
+            answer
+        }
         Err(why) => {
             let spoken = spoken(request.headers());
             Face::of(request.uri().path(), spoken).said(&why, &id)
@@ -480,14 +486,6 @@ fn fresh(prefix: &str) -> String {
 }
 
 impl Api {
-    async fn enter(self: &Arc<Self>, caller: Caller, request: Request, id: &RequestId) -> Response {
-        let face = Face::of(request.uri().path(), caller.access.generation);
-        let project = caller.project.clone();
-        let answer = self.answer_of(caller, request, face, id).await;
-        project.figures().answered(face.place(), answer.status());
-        answer
-    }
-
     async fn answer_of(
         self: &Arc<Self>,
         caller: Caller,
@@ -495,6 +493,9 @@ impl Api {
         face: Face,
         id: &RequestId,
     ) -> Response {
+        if !replay::has_key(request.headers()) {
+            return self.answer_to(caller, request, None, face, id).await;
+        }
         let step = self.answers.step(request, &caller, self.max_body_bytes);
         let (request, turn) = match step.await {
             Ok(Step::Answer(request, Some(turn))) => (request, turn),

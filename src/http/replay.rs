@@ -293,6 +293,11 @@ fn is_over(at: Timestamp, now: Timestamp) -> bool {
     now.unix_seconds().saturating_sub(at.unix_seconds()) >= KEPT_SECONDS
 }
 
+/// Whether there is a key at all.
+pub(super) fn has_key(headers: &HeaderMap) -> bool {
+    headers.contains_key(&KEY)
+}
+
 fn key_of(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     let Some(value) = headers.get(KEY) else { return Ok(None) };
     let key = value.to_str().ok().filter(|key| (1..=MAX_KEY_BYTES).contains(&key.len()));

@@ -101,6 +101,9 @@ static NAMES: [(&str, HeaderName); 10] = [
     ("Idempotent-Replayed", REPLAYED),
 ];
 
+/// How many headers a few are.
+const FEW: usize = 6;
+
 /// Sets the headers of a decision, for an answer that the layer does not make: in a handler that
 /// asks the engine itself. The same as [`Decision::headers_in`], a few times faster. Nothing is set
 /// where the answer has limits already: they are an inner layer's, or the service's, which knows
@@ -120,19 +123,25 @@ static NAMES: [(&str, HeaderName); 10] = [
 /// # Ok::<(), limitry::Error>(())
 /// ```
 pub fn set_headers(headers: &mut HeaderMap, decision: &Decision, dialect: HeaderDialect) {
-    let is_there = match dialect {
-        HeaderDialect::Draft10 => headers.contains_key(DRAFT_LIMIT),
-        _ => headers.contains_key(LIMIT) || headers.contains_key(METRIC),
+    let limits: &[HeaderName] = match dialect {
+        HeaderDialect::Draft10 => &[DRAFT_LIMIT, RETRY_AFTER],
+        _ => &[LIMIT, METRIC, RETRY_AFTER],
     };
-    if is_there || headers.contains_key(RETRY_AFTER) {
+    // Of a few headers all are looked at sooner than names are hashed.
+    let is_there = if headers.keys_len() <= FEW {
+        headers.keys().any(|name| limits.contains(name))
+    } else {
+        limits.iter().any(|name| headers.contains_key(name))
+    };
+    if is_there {
         return;
     }
-    for (name, value) in decision.headers_in(dialect) {
-        let known = NAMES.iter().find(|(said, _)| *said == name).map(|(_, known)| known.clone());
+    decision.headers_in(dialect).visit(|name, value| {
+        let known = NAMES.iter().find(|(said, _)| *said == name).map(|(_, known)| known);
         debug_assert!(known.is_some(), "{name} is not among the names");
         // Values are ASCII.
-        if let (Some(name), Ok(value)) = (known, HeaderValue::try_from(value)) {
+        if let (Some(name), Ok(value)) = (known, HeaderValue::from_str(value)) {
             headers.insert(name, value);
         }
-    }
+    });
 }

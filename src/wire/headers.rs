@@ -48,14 +48,66 @@ words! { HeaderDialect, "dialect": XRateLimit = "x_rate_limit", Draft10 = "draft
 /// Header pairs, an iterator of names and values. All values are printable ASCII.
 #[derive(Clone, Debug)]
 pub struct Headers {
-    pairs: smallvec::IntoIter<[(&'static str, String); 8]>,
+    pairs: smallvec::IntoIter<[(&'static str, Text); MOST]>,
+}
+
+/// How many headers there are at most: three of a rule, the wait, and that it is a replay.
+const MOST: usize = 5;
+
+/// The longest number of 64 bits.
+const DIGITS: usize = 20;
+
+/// The value of a header. A number lies in place.
+#[derive(Clone, Debug)]
+enum Text {
+    Number { digits: [u8; DIGITS], left: u8 },
+    Word(&'static str),
+    Other(String),
+}
+
+impl Text {
+    fn number(number: impl Serialize) -> Self {
+        let mut digits = [0; DIGITS];
+        let mut rest = digits.as_mut_slice();
+        // There is room for any number of 64 bits.
+        let _ = serde_json::to_writer(&mut rest, &number);
+        let left = u8::try_from(rest.len()).unwrap_or(0);
+        Self::Number { digits, left }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Number { digits, left } => {
+                let digits = digits.get(..DIGITS.saturating_sub(usize::from(*left)));
+                digits.and_then(|digits| str::from_utf8(digits).ok()).unwrap_or_default()
+            }
+            Self::Word(word) => word,
+            Self::Other(text) => text,
+        }
+    }
+
+    fn into_string(self) -> String {
+        match self {
+            Self::Other(text) => text,
+            other => other.as_str().to_owned(),
+        }
+    }
+}
+
+impl Headers {
+    /// Hands those that are left to a closure, without a `String` for each.
+    pub fn visit(self, mut each: impl FnMut(&'static str, &str)) {
+        for (name, text) in self.pairs {
+            each(name, text.as_str());
+        }
+    }
 }
 
 impl Iterator for Headers {
     type Item = (&'static str, String);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.pairs.next()
+        self.pairs.next().map(|(name, text)| (name, text.into_string()))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -81,7 +133,7 @@ impl Decision {
     }
 }
 
-type Pairs = SmallVec<[(&'static str, String); 8]>;
+type Pairs = SmallVec<[(&'static str, Text); MOST]>;
 
 impl Headers {
     pub(crate) fn of(decision: &Decision, dialect: HeaderDialect) -> Self {
@@ -91,10 +143,10 @@ impl Headers {
         };
         let wait = decision.retry_after().and_then(RetryAfter::whole_seconds);
         if let Some(seconds) = wait {
-            pairs.push(("Retry-After", seconds.to_string()));
+            pairs.push(("Retry-After", Text::number(seconds)));
         }
         if decision.is_replay() {
-            pairs.push(("Idempotent-Replayed", "true".to_owned()));
+            pairs.push(("Idempotent-Replayed", Text::Word("true")));
         }
         Self { pairs: pairs.into_iter() }
     }
@@ -113,7 +165,7 @@ fn x_rate_limit(decision: &Decision) -> Pairs {
     };
     let mut pairs = Pairs::new();
     let Some(figures) = figures else { return pairs };
-    let reset = figures.reset.map(|second| second.to_string());
+    let reset = figures.reset.map(Text::number);
     match figures.rule {
         Rule::RateLimit(_) => {
             pairs.push(("X-RateLimit-Limit", text_of(figures.limit)));
@@ -122,16 +174,16 @@ fn x_rate_limit(decision: &Decision) -> Pairs {
         }
         Rule::Quota(quota) => {
             pairs.extend(reset.map(|reset| ("X-Quota-Reset", reset)));
-            pairs.push(("X-Quota-Period", quota.period.to_string()));
-            pairs.push(("X-Quota-Metric", quota.metric.to_string()));
+            pairs.push(("X-Quota-Period", Text::Other(quota.period.to_string())));
+            pairs.push(("X-Quota-Metric", Text::Other(quota.metric.to_string())));
         }
     }
     pairs
 }
 
 /// An amount as text. A whole number is written at once, without the formatter.
-fn text_of(amount: Amount) -> String {
-    amount.whole_units().map_or_else(|| amount.to_string(), |units| units.to_string())
+fn text_of(amount: Amount) -> Text {
+    amount.whole_units().map_or_else(|| Text::Other(amount.to_string()), Text::number)
 }
 
 impl HeaderFigures<'_> {
@@ -149,9 +201,16 @@ impl HeaderFigures<'_> {
 struct Share(u128, u128);
 
 impl Share {
-    /// Compares exactly: first the whole parts, then the inverses of what is left of both.
+    /// Compares exactly: by the products where there are such, and else first the whole parts, then
+    /// the inverses of what is left of both.
     fn cmp(&self, other: &Self) -> Ordering {
         let (Self(a, b), Self(c, d)) = (self, other);
+        if *b > 0
+            && *d > 0
+            && let (Some(mine), Some(others)) = (a.checked_mul(*d), c.checked_mul(*b))
+        {
+            return mine.cmp(&others);
+        }
         let parts =
             |part: u128, whole: u128| Some((part.checked_div(whole)?, part.checked_rem(whole)?));
         let (mine, others) = (parts(*a, *b).unwrap_or_default(), parts(*c, *d).unwrap_or_default());
@@ -173,8 +232,8 @@ fn draft_10(decision: &Decision) -> Pairs {
         figures.map(|figures| (policy(&figures), limit(&figures, is_refusal, now))).unzip();
     let mut pairs = Pairs::new();
     if !policies.is_empty() {
-        pairs.push(("RateLimit-Policy", policies.join(", ")));
-        pairs.push(("RateLimit", limits.join(", ")));
+        pairs.push(("RateLimit-Policy", Text::Other(policies.join(", "))));
+        pairs.push(("RateLimit", Text::Other(limits.join(", "))));
     }
     pairs
 }

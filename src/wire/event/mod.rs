@@ -45,14 +45,20 @@ impl<'a> Draft<'a> {
     }
 
     /// The event, or what it lacks or has too much of.
-    pub(crate) fn into_event(self) -> Result<Event<'a>, DraftProblem> {
-        let mut event = self.event;
-        event.customer_id = self.customer_id.ok_or(DraftProblem::Missing("customerId"))?;
-        event.event_type = self.event_type.ok_or(DraftProblem::Missing("eventType"))?;
-        if !self.dimensions.is_empty() {
-            event = with_dimensions(event, self.dimensions);
+    pub(crate) fn into_event(mut self) -> Result<Event<'a>, DraftProblem> {
+        self.finish().map(|()| self.event)
+    }
+
+    /// Puts all into the event. It is large, and stays where it lies.
+    fn finish(&mut self) -> Result<(), DraftProblem> {
+        let Self { event, customer_id, event_type, dimensions, .. } = self;
+        event.customer_id = customer_id.take().ok_or(DraftProblem::Missing("customerId"))?;
+        event.event_type = event_type.take().ok_or(DraftProblem::Missing("eventType"))?;
+        if !dimensions.is_empty() {
+            let bare = std::mem::replace(event, Event::new("", ""));
+            *event = with_dimensions(bare, dimensions.drain(..));
         }
-        event.take_problem().map_or(Ok(event), |problem| Err(DraftProblem::Broken(problem)))
+        event.take_problem().map_or(Ok(()), |problem| Err(DraftProblem::Broken(problem)))
     }
 }
 
@@ -111,18 +117,17 @@ impl<'de, 'a> Deserialize<'de> for Event<'a> {
 /// It is not JSON, or no event: the error names the field, the value and the rule.
 pub fn event_from_json(json: &[u8]) -> Result<Event<'_>, serde_json::Error> {
     // Nearly all are good: they are read without the path to each value.
-    let plain = plain(json, Form::PlainBody).and_then(|draft| draft.into_event().ok());
-    plain.map_or_else(|| serde_json::from_slice(json), Ok)
+    let mut draft = Draft::new();
+    let is_read = plain(json, Form::PlainBody, &mut draft).is_some() && draft.finish().is_ok();
+    if is_read { Ok(draft.event) } else { serde_json::from_slice(json) }
 }
 
 /// Reads an event in a plain form; `None` of one that is not, whatever it is.
-fn plain(json: &[u8], form: Form) -> Option<Draft<'_>> {
+fn plain<'a>(json: &'a [u8], form: Form, draft: &mut Draft<'a>) -> Option<()> {
     // Looked through once, and not text by text.
     let mut reader = serde_json::Deserializer::from_str(str::from_utf8(json).ok()?);
-    let mut draft = Draft::new();
-    Fields { draft: &mut draft, form }.deserialize(&mut reader).ok()?;
-    reader.end().ok()?;
-    Some(draft)
+    Fields { draft, form }.deserialize(&mut reader).ok()?;
+    reader.end().ok()
 }
 
 /// An event as it stands in a body.
@@ -173,7 +178,8 @@ impl<'a> Line<'a> {
     }
 
     fn plain(json: &'a [u8]) -> Option<Self> {
-        plain(json, Form::PlainLine).map(Self)
+        let mut draft = Draft::new();
+        plain(json, Form::PlainLine, &mut draft).map(|()| Self(draft))
     }
 
     fn of_any(json: &'a [u8]) -> serde_json::Result<Self> {
