@@ -23,10 +23,10 @@ use super::figures::ProjectFigures;
 use super::first::alerts::QuotaAlerts;
 use super::live::Live;
 use super::second::tokens::{Client, Tokens};
-use crate::{Decision, Engine};
 use crate::store::Durability;
 use crate::webhooks::Webhooks;
 use crate::wire;
+use crate::{Decision, Engine};
 
 /// Most answers are no longer: that of a decision by four rules is not.
 const ANSWER_BYTES: usize = 1_024;

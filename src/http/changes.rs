@@ -121,6 +121,8 @@ impl By {
 pub(super) struct RuleRequest {
     by: By,
     what: String,
+    /// The id and the name of the rule that the path names, as they were.
+    rule: Option<(String, String)>,
 }
 
 impl RuleRequest {
@@ -143,14 +145,18 @@ impl RuleRequest {
         // An id may be as long as a path.
         let what: String = format!("{method} {path}").chars().take(256).collect();
         caller.access.scope.covers(Need::Manage).then_some(())?;
-        Some(Self { by: By::of(&caller.access, None).ok()?, what })
+        let id = path.split('/').nth(3).filter(|id| !id.is_empty());
+        let rule = id.and_then(|id| caller.project.engine.rules().get::<Rule>(id));
+        let rule = rule.and_then(|rule| Some((rule.id()?.to_owned(), rule.name().to_owned())));
+        Some(Self { by: By::of(&caller.access, None).ok()?, what, rule })
     }
 
     /// Notes it, when it was done.
     pub(super) async fn note(self, project: &Project) {
-        let (own, Self { by, what }) = (project.clone(), self);
+        let (own, Self { by, what, rule }) = (project.clone(), self);
         let note = move |engine: &Engine| {
-            own.log().note_all(engine, by, &what, json!({}));
+            let (id, name) = rule.unzip();
+            own.log().add(engine, by, &what, (id, name, json!({})));
             Ok(())
         };
         let _noted = project.ask(note).await;

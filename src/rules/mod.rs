@@ -54,5 +54,5 @@ pub(crate) use self::named::{Paired, fill_ids};
 pub(crate) use self::period::Shape;
 pub(crate) use self::rate::Rate;
 pub(crate) use self::rule::Kind;
-pub(crate) use self::sync::{Plan, plan as plan_sync};
+pub(crate) use self::sync::{Plan, merge_report, plan as plan_sync};
 pub(crate) use self::validate::{rule_label, set_problems};

@@ -144,6 +144,38 @@ pub(super) fn follow_meters(
     }
 }
 
+/// Says what rules and meters come to that were merged.
+pub(crate) fn merge_report(
+    (current, meters): (&[Rule], &Meters),
+    (merged, merged_meters): (&[Paired<Rule>], &[Paired<Arc<Meter>>]),
+) -> SyncReport {
+    let mut report = SyncReport::default();
+    add_merged(meters.list(), merged_meters, &mut report);
+    add_merged(current, merged, &mut report);
+    report
+}
+
+fn add_merged<T: Named>(current: &[T], merged: &[Paired<T>], report: &mut SyncReport) {
+    let mut stays = vec![false; current.len()];
+    for Paired { new, before } in merged {
+        let name = new.name().to_owned();
+        if let Some(stays) = before.and_then(|place| stays.get_mut(place)) {
+            *stays = true;
+        }
+        match before.and_then(|place| current.get(place)) {
+            None => report.created.push(name),
+            Some(old) if old.says_the_same(new) && old.id() == new.id() => {
+                report.unchanged.push(name);
+            }
+            Some(old) => {
+                report.updated.push(RuleChange { name, fields: differences(old, new) });
+            }
+        }
+    }
+    let gone = current.iter().zip(stays).filter(|(_, stays)| !stays);
+    report.removed.extend(gone.map(|(old, _)| old.name().to_owned()));
+}
+
 /// Those that shall be: the current ones in their order, then the new ones. What is archived stays
 /// so: no list is about it.
 fn matched<T: Named>(

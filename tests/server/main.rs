@@ -67,11 +67,16 @@ fn keys_of_several_projects_are_told_of_and_not_served() {
 
 #[test]
 fn without_arguments_there_is_something_to_try() {
-    let server = Server::start(&[], None);
+    let mut server = Server::start(&[], None);
     let answer = server.send("POST", "/v1/track", CALL);
     assert_eq!(answer.status, 201, "{}", answer.body);
     assert_eq!(answer.body["quotas"][0]["used"], 150);
-    assert!(answer.head.contains("\nx-request-id: req_"), "{}", answer.head);
+    let id = answer.head.lines().find_map(|line| line.strip_prefix("x-request-id: "));
+    let id = id.filter(|id| id.starts_with("req_")).expect("an id");
+    // The log has a line of JSON for it, under the same id.
+    let line: serde_json::Value = serde_json::from_str(&server.wait_for(id)).expect("JSON");
+    let said = ["request", "path", "status"].map(|name| line["fields"][name].clone());
+    assert_eq!(said, [json!(id), json!("/v1/track"), json!(201)]);
     let refused = server.send("POST", "/v1/track", &CALL.replace("150", "100000"));
     assert_eq!((refused.status, &refused.body["error"]), (429, &json!("Quota exceeded")));
     let bad = server.send("POST", "/v1/track", "{}");
@@ -114,6 +119,61 @@ fn rules_follow_their_file_and_leave_the_others() {
     assert!(server.wait().success());
     let server = Server::start(&arguments, None);
     is(&limits_of(&server), &[("D", 44), ("Own", 9), ("A", 11)]);
+}
+
+/// Each answer lists the rules that decided: they are those of one file or of the other.
+#[test]
+fn no_request_is_answered_by_half_a_file() {
+    let folder = Folder::new("reload");
+    // Of the first "A" and "B" go and "C" changes with each reading; of the other "D" goes.
+    let files = [rules(&[("A", 900), ("B", 900), ("C", 901)]), rules(&[("C", 902), ("D", 900)])];
+    let said: [&[(&str, u64)]; 2] =
+        [&[("A", 900), ("B", 900), ("C", 901)], &[("C", 902), ("D", 900)]];
+    let path = folder.write("rules.toml", &files[0]);
+    let mut server = Server::start(&["--rules", text(&path)], None);
+    server.wait_for("rules read from the file");
+    let (address, key) = (server.address.clone(), server.key.clone());
+    let stop = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let call = || {
+            let mut seen = [0_usize; 2];
+            while !stop.load(Ordering::Acquire) {
+                let answer = program::send(&address, &key, "POST", "/v1/track", CALL);
+                let limits = answer.body["rateLimits"].as_array().expect("a list").iter();
+                let limits = limits.map(|it| (it["name"].as_str(), it["limit"].as_u64()));
+                let mut limits: Vec<_> = limits.collect();
+                limits.sort_unstable();
+                let is_of = |file: &&[(&str, u64)]| {
+                    file.iter().map(|(name, limit)| (Some(*name), Some(*limit))).eq(limits.clone())
+                };
+                let place = said.iter().position(is_of);
+                seen[place.unwrap_or_else(|| panic!("{limits:?} is of no file"))] += 1;
+            }
+            seen
+        };
+        let callers = [scope.spawn(call), scope.spawn(call)];
+        for file in files.iter().cycle().skip(1).take(11) {
+            folder.write("next.toml", file);
+            std::fs::rename(folder.path("next.toml"), &path).expect("it is moved");
+            server.signal("HUP");
+            server.wait_for("rules read from the file");
+        }
+        stop.store(true, Ordering::Release);
+        callers.map(|caller| caller.join().expect("every answer is of one file"))
+    });
+    assert!(seen.iter().flatten().all(|seen| *seen > 0), "{seen:?}");
+}
+
+/// The file is looked at, also where nobody says so.
+#[test]
+fn a_file_that_changes_is_read_again_by_itself() {
+    let folder = Folder::new("watched");
+    let path = folder.write("rules.toml", &rules(&[("A", 1)]));
+    let mut server = Server::start(&["--rules", text(&path)], None);
+    server.wait_for("rules read from the file");
+    folder.write("rules.toml", &rules(&[("A", 2)]));
+    assert!(server.wait_for("rules read from the file").contains(r#""updated":"A""#));
+    is(&limits_of(&server), &[("A", 2)]);
 }
 
 #[test]
@@ -181,6 +241,13 @@ fn call_until_it_ends(server: &Server, caller: usize, stop: &AtomicBool) -> usiz
     answered
 }
 
+/// Sends a call once more under the key that it had.
+fn retry(server: &Server, caller: usize, call: usize) {
+    let call = CALL.replace("150}", &format!("1, \"idempotencyKey\": \"{caller}-{call}\"}}"));
+    let again = server.send("POST", "/v1/track", &call);
+    assert_eq!(again.status, 201, "{}", again.body);
+}
+
 /// Stops a server under load by a signal; every answer must be in its store, once.
 fn stop_under_load(signal: &str) {
     let folder = Folder::new(signal);
@@ -189,28 +256,34 @@ fn stop_under_load(signal: &str) {
     let arguments = ["--rules", text(&rules), "--store", text(&store)];
     let server = Server::start(&arguments, None);
     let stop = AtomicBool::new(false);
-    let answered: usize = std::thread::scope(|scope| {
+    let by_caller: Vec<usize> = std::thread::scope(|scope| {
         let (server, stop) = (&server, &stop);
         let callers: Vec<_> =
             (0..4).map(|it| scope.spawn(move || call_until_it_ends(server, it, stop))).collect();
         // So many calls of another one, that the four have begun.
         assert!(call_a_few(server) > 0);
         server.signal(signal);
-        callers.into_iter().map(|it| it.join().expect("it ends well")).sum()
+        callers.into_iter().map(|it| it.join().expect("it ends well")).collect()
     });
+    let answered: usize = by_caller.iter().sum();
     server.wait();
     let server = Server::start(&arguments, None);
     let range = "startDate=2020-01-01T00:00:00Z&endDate=2100-01-01T00:00:00Z";
-    let sums = server.send("GET", &format!("/v1/usage/summary?{range}&eventType=model_call"), "");
-    let counted = sums.body["totalEvents"].as_u64().expect("a number") as usize;
+    let path = format!("/v1/usage/summary?{range}&eventType=model_call");
+    let counted_now = || {
+        let sums = server.send("GET", &path, "");
+        sums.body["totalEvents"].as_u64().expect("a number") as usize
+    };
+    let counted = counted_now();
     // A call that was under way may have been counted and not answered: at most one a caller.
     assert!((answered..=answered + 4).contains(&counted), "{answered} answered, {counted} counted");
-    // Its retry counts nothing that is there.
-    let retry = CALL.replace("150}", "1, \"idempotencyKey\": \"0-0\"}");
-    let again = server.send("POST", "/v1/track", &retry);
-    assert_eq!(again.status, 201, "{}", again.body);
-    let sums = server.send("GET", &format!("/v1/usage/summary?{range}&eventType=model_call"), "");
-    assert_eq!(sums.body["totalEvents"].as_u64().expect("a number") as usize, counted);
+    // A retry counts nothing that is there, and the one that no answer came of counts once.
+    for (caller, calls) in by_caller.iter().enumerate() {
+        (0..*calls).rev().take(20).for_each(|call| retry(&server, caller, call));
+    }
+    assert_eq!(counted_now(), counted);
+    by_caller.iter().enumerate().for_each(|(caller, calls)| retry(&server, caller, *calls));
+    assert_eq!(counted_now(), answered + by_caller.len());
 }
 
 fn call_a_few(server: &Server) -> usize {
@@ -230,7 +303,8 @@ fn a_stop_answers_what_was_begun() {
 
 #[test]
 fn bad_clients_are_bounded() {
-    let server = Server::start(&["--max-body-bytes", "1000", "--head-timeout", "1"], None);
+    let times = ["--head-timeout", "1", "--request-timeout", "1"];
+    let server = Server::start(&[&["--max-body-bytes", "1000"][..], &times].concat(), None);
     let long = server.send("POST", "/v1/track", &" ".repeat(2_000));
     assert_eq!(long.status, 413);
     // Heads that are too large, or no heads at all.
@@ -248,18 +322,56 @@ fn bad_clients_are_bounded() {
     // One that never ends is closed, and so are those that say nothing.
     let mut slow = server.connect();
     slow.write_all(b"GET /healthz HTTP/1.1\r\nhost: ").expect("sent");
+    let mut endless = server.connect();
+    let key = &server.key;
+    let head = format!("POST /v1/track HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {key}\r\n");
+    let body = "connection: close\r\ncontent-length: 900\r\n\r\n{";
+    endless.write_all(format!("{head}{body}").as_bytes()).expect("sent");
     let idle: Vec<_> = (0..200).map(|_| server.connect()).collect();
     assert_eq!(server.send("POST", "/v1/track", CALL).status, 201);
     for stream in idle.into_iter().chain([slow]) {
         let answer = Answer::read(stream);
         assert!(answer.is_none_or(|answer| answer.status == 408));
     }
+    // A body that does not come is waited for as long as any request may take.
+    assert_eq!(Answer::read(endless).map(|answer| answer.status), Some(408));
     // One that goes away in the middle of a body takes nothing with it.
     let mut gone = server.connect();
     gone.write_all(b"POST /v1/track HTTP/1.1\r\nhost: t\r\ncontent-length: 900\r\n\r\n{")
         .expect("sent");
     drop(gone);
     assert_eq!(server.send("POST", "/v1/track", CALL).status, 201);
+}
+
+/// As many clients who say nothing, and bodies as long as they may come.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_stays_bounded_whatever_clients_do() {
+    const MEGABYTE: u64 = 1_048_576;
+    let server = Server::start(&["--max-connections", "6000"], None);
+    assert_eq!(server.send("POST", "/v1/track", CALL).status, 201);
+    let before = server.most_memory();
+    let idle: Vec<_> = (0..5_000).map(|_| server.connect()).collect();
+    assert_eq!(server.send("POST", "/v1/track", CALL).status, 201);
+    let with_idle = server.most_memory();
+    // 100 MB each: with a length, in chunks, and one who never says that it is over.
+    let key = &server.key;
+    let head = format!("POST /v1/track HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {key}\r\n");
+    let (length, chunked) = ("content-length: 104857600", "transfer-encoding: chunked");
+    let (piece, chunk) = ("x".repeat(65_536), format!("10000\r\n{}\r\n", "x".repeat(65_536)));
+    for (kind, piece) in [(length, &piece), (chunked, &chunk), (length, &piece)] {
+        let mut stream = server.connect();
+        stream.write_all(format!("{head}{kind}\r\n\r\n").as_bytes()).expect("sent");
+        // It is cut off long before its end.
+        let sent = (0..1_600).take_while(|_| stream.write_all(piece.as_bytes()).is_ok()).count();
+        assert!(sent < 1_600, "{kind}");
+        assert!(Answer::read(stream).is_none_or(|answer| answer.status == 413));
+    }
+    assert_eq!(server.send("POST", "/v1/track", CALL).status, 201);
+    drop(idle);
+    let after = server.most_memory();
+    assert!(with_idle - before < 100 * MEGABYTE, "{before} {with_idle}");
+    assert!(after - with_idle < 40 * MEGABYTE, "{with_idle} {after}");
 }
 
 /// A stream does not end by itself, and keeps no server from stopping.

@@ -36,6 +36,17 @@ fn a_plan_says_what_would_change_and_changes_nothing() {
     let (code, said) = plan(&server, text(&other), &["--missing", "remove"]);
     assert!(code == 2 && said.contains("\n- A\n1 to create, 1 to update, 1 to remove"), "{said}");
     assert_eq!(server.send("GET", "/engine/v1/rules", "").body, before);
+    // Who has changed a rule by the API is said where the file differs from it.
+    let limit = |limit: u64| json!({"limitValue": limit}).to_string();
+    assert_eq!(server.send("PUT", "/v1/rate-limits/rl_a", &limit(11)).status, 200);
+    assert_eq!(server.send("PATCH", "/engine/v1/rules/rl_b", &limit(12)).status, 200);
+    let (code, said) = plan(&server, text(&same), &[]);
+    assert_eq!(code, 2, "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[..2], ["~ A", "    limitValue: 11 -> 1"]);
+    assert!(lines[2].starts_with("    by the API since 20"), "{said}");
+    assert!(lines[2].contains(": PUT /v1/rate-limits/rl_a by "), "{said}");
+    assert!(lines[5].ends_with(", limitValue: 2 -> 12") && lines[5].contains(": updated by "));
     // What cannot be said ends with why.
     let bad = folder.write("bad.toml", &rules(&[("", 3)]));
     let (code, said) = plan(&server, text(&bad), &[]);

@@ -94,15 +94,16 @@ impl Server {
     }
 
     pub(crate) fn send(&self, method: &str, path: &str, body: &str) -> Answer {
-        let mut stream = self.connect();
-        let (key, length) = (&self.key, body.len());
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {key}\r\n\
-             content-length: {length}\r\nconnection: close\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).expect("sent");
-        stream.write_all(body.as_bytes()).expect("sent");
-        Answer::read(stream).expect("an answer")
+        send(&self.address, &self.key, method, path, body)
+    }
+
+    /// The most bytes of memory that it has had so far.
+    pub(crate) fn most_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("Linux says it");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")).expect("a number");
+        kilobytes.parse::<u64>().expect("a number") * 1_024
     }
 
     /// Reads the log up to a line that has this.
@@ -135,6 +136,19 @@ impl Server {
     pub(crate) fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("it ends")
     }
+}
+
+/// Sends a request on a connection of its own.
+pub(crate) fn send(address: &str, key: &str, method: &str, path: &str, body: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {key}\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    stream.write_all(body.as_bytes()).expect("sent");
+    Answer::read(stream).expect("an answer")
 }
 
 impl Drop for Server {

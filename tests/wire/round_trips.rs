@@ -349,7 +349,8 @@ proptest! {
             engine.rules().adjust("qta_cost", RuleKey::default(), cost, "").expect("a good one");
         }
         let keyed = event.clone().idempotency_key(&*name);
-        let reserved = engine.reserve(&event, Hold::default()).expect("a good event");
+        let estimate = event.clone().cost_cents(Amount::from_millionths(cents.abs()));
+        let reserved = engine.reserve(&estimate, Hold::default()).expect("a good event");
         for event in [&event, &keyed, &keyed, &event, &event] {
             let decision = engine.track(event).expect("a good event");
             let mut appended = b"so ".to_vec();

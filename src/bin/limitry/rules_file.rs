@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use limitry::rules::SyncOptions;
+use limitry::rules::{SyncOptions, SyncReport};
 use limitry::store::Space;
 use limitry::{Engine, Meter, Rule, RuleSet};
 
@@ -105,12 +105,11 @@ fn items(set: &RuleSet) -> BTreeMap<(&'static str, String), Item> {
 
 fn bring_in(engine: &Engine, known: &RuleSet, set: &RuleSet) -> Result<Reloaded, Failure> {
     let (before, after) = (items(known), items(set));
-    let (mut changed, mut same) = (RuleSet::new(), RuleSet::new());
-    for (key, item) in &after {
-        let to = if before.get(key) == Some(item) { &mut same } else { &mut changed };
+    let mut same = RuleSet::new();
+    for (_, item) in after.iter().filter(|(key, item)| before.get(*key) == Some(*item)) {
         match item.clone() {
-            Item::Rule(rule) => to.extend([rule]),
-            Item::Meter(meter) => to.meters.push(meter),
+            Item::Rule(rule) => same.extend([rule]),
+            Item::Meter(meter) => same.meters.push(meter),
         }
     }
     // What the engine has of these in another way came by the API.
@@ -119,32 +118,21 @@ fn bring_in(engine: &Engine, known: &RuleSet, set: &RuleSet) -> Result<Reloaded,
         |_| Vec::new(),
         |left| left.created.into_iter().chain(left.updated.into_iter().map(|it| it.name)).collect(),
     );
-    let report = engine.rules().sync(changed, SyncOptions::apply().keep_missing())?;
-    let mut removed = Vec::new();
+    // All in one step: no request is answered by some of it.
+    let report = engine.rules().follow(known.clone(), set.clone())?;
+    // A meter that rules of the API count stays.
+    let is_there = |name: &String| {
+        let meters = engine.rules().set().meters;
+        meters.iter().any(|it| it.id.as_ref() == Some(name) || it.name == *name)
+    };
     for (kind, name) in before.keys().filter(|key| !after.contains_key(*key)) {
-        // A meter that rules of the API count stays, and the log says so.
-        let gone = match (*kind, id_of(&engine.rules().set(), kind, name)) {
-            (_, None) => continue,
-            ("meter", Some(id)) => engine.meters().remove(&id),
-            (_, Some(id)) => engine.rules().remove(&id),
-        };
-        match gone {
-            Ok(()) => removed.push(name.clone()),
-            Err(why) => tracing::warn!(%kind, %name, %why, "gone from the file, and left"),
+        if *kind == "meter" && is_there(name) {
+            tracing::warn!(%kind, %name, "gone from the file, and left: rules count it");
         }
     }
     let updated = report.updated.into_iter().map(|change| change.name).collect();
-    Ok(Reloaded { created: report.created, updated, removed, left, fixed: Vec::new() })
-}
-
-fn id_of(set: &RuleSet, kind: &str, name: &str) -> Option<String> {
-    let is_it = |id: &Option<String>, known: &str| id.as_deref() == Some(name) || known == name;
-    let id = |id: &Option<String>, known: &str| is_it(id, known).then(|| id.clone()).flatten();
-    match kind {
-        "meter" => set.meters.iter().find_map(|it| id(&it.id, &it.name)),
-        "quota" => set.quotas.iter().find_map(|it| id(&it.id, &it.name)),
-        _ => set.rate_limits.iter().find_map(|it| id(&it.id, &it.name)),
-    }
+    let SyncReport { created, removed, .. } = report;
+    Ok(Reloaded { created, updated, removed, left, fixed: Vec::new() })
 }
 
 /// The text that a space has.

@@ -13,7 +13,7 @@ use crate::counters::{ChangeTime, Moment};
 use crate::engine::{Core, RulesError};
 use crate::rules::{
     Meter, Meters, Paired, Plan, Rule, RuleSet, RuleSetError, SyncOptions, SyncReport, fill_ids,
-    merge_declared, plan_sync, set_problems,
+    merge_declared, merge_report, plan_sync, set_problems,
 };
 
 /// A change of the rules under way; one at a time.
@@ -104,6 +104,15 @@ impl Change<'_> {
     pub(in crate::engine) fn merge(self, before: RuleSet, code: RuleSet) -> Result<(), RulesError> {
         let (rules, meters) = merge_declared(before, code, (&self.rules(), &self.current.meters));
         self.replace(rules, meters)
+    }
+
+    /// The same of a list that the application follows, and says what it came to.
+    pub(super) fn follow(self, before: RuleSet, after: RuleSet) -> Result<SyncReport, RulesError> {
+        let current = (&*self.rules(), &*Arc::clone(&self.current.meters));
+        let (rules, meters) = merge_declared(before, after, current);
+        let report = merge_report(current, (&rules, &meters));
+        self.replace(rules, meters)?;
+        Ok(report)
     }
 
     /// Lets rules count in the units of today that a store of format 1 has in others.

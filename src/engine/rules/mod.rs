@@ -192,6 +192,33 @@ impl Rules {
         span.run(|| self.core.sync(rules, options))
     }
 
+    /// Follows a list that others than the application change, such as a file, beside rules that
+    /// are changed here: brings in, in one step, what `after` says otherwise than `before`, which
+    /// the list said when it was last followed. What is new in it is added, what differs is
+    /// changed, and what is gone is removed; what stands as it stood is left as it is now, also
+    /// where it was changed or removed here. So of a rule that was changed in both, whichever
+    /// changed last holds. A meter stays as long as a rule counts it. Which rule is meant is told
+    /// as by [`sync`](Self::sync); O(rules).
+    ///
+    /// ```
+    /// use limitry::{Engine, RateLimit, RuleSet, Window};
+    ///
+    /// let file = |limit| RuleSet::new().rate_limit(RateLimit::new("Calls", limit, Window::Hour));
+    /// let engine = Engine::builder().build()?;
+    /// engine.rules().follow(RuleSet::new(), file(10))?;
+    /// engine.rules().add(RateLimit::new("Ours", 5, Window::Hour))?;
+    /// let report = engine.rules().follow(file(10), file(20))?;
+    /// assert_eq!((report.updated.len(), report.removed.len()), (1, 0));
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The rules as they would be are not valid: all problems at once, and nothing is written.
+    pub fn follow(&self, before: RuleSet, after: RuleSet) -> Result<SyncReport, RulesError> {
+        let span = telemetry::span!("follow", write = true);
+        span.run(|| self.core.changed(|change| change.follow(before, after)))
+    }
+
     fn of_kind<R: RuleKind>(&self) -> Vec<R> {
         let snapshot = self.core.snapshot.load();
         let active = snapshot.listed().iter().filter(|compiled| !compiled.rule.is_archived());

@@ -98,6 +98,9 @@ fn changes_by_the_products_paths_are_there_too() {
     let done = done(&app);
     let words: Vec<&str> = done.iter().map(|(what, _)| &**what).collect();
     assert_eq!(words, ["PUT /v1/quotas/qta_tokens", "DELETE /v1/limits/qta_tokens"]);
+    // Which rule it was is known as long as its id is one of the engine's.
+    let rules = done.iter().map(|(_, change)| (&change["ruleId"], &change["ruleName"]));
+    assert!(rules.clone().eq([(&json!("qta_tokens"), &json!("Tokens")); 2]), "{done:?}");
     let who = done[1].1["who"].as_str().expect("a hash");
     assert!(who.starts_with("sha256:") && who.len() == 15, "{who}");
 }

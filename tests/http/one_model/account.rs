@@ -178,7 +178,7 @@ impl Account {
         fits.then(|| key.to_owned())
     }
 
-    fn amount(&self, rule: &Rule, act: &Act) -> i64 {
+    pub(super) fn amount(&self, rule: &Rule, act: &Act) -> i64 {
         match rule.measure {
             Measure::Events => 1,
             Measure::Tokens => act.tokens,

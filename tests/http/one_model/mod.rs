@@ -2,13 +2,14 @@
 //!
 //! Goal: an engine behind the three generations' endpoints, the clients' ones, its own and the Rust
 //! API is one engine. Method: random programs draw rules, events, checks, reservations, credits,
-//! corrections, customers and balances, each by any API that has words for it. The model beside
-//! them keeps what happened in a list, and adds it up again for each question (`account.rs`). What
+//! corrections, alerts, customers and balances, each by any API that has words for it. The model
+//! beside them keeps what happened in a list, and adds it up again for each question (`account.rs`). What
 //! a step answers, and what any API says of anything in between and at the end, is compared with
 //! it (`views.rs`). `LIMITRY_SEED` and `LIMITRY_CASES` vary the programs; `LIMITRY_LONG=1` runs a
 //! hundred times as many.
 
 mod account;
+mod alerts;
 mod rules;
 mod steps;
 mod views;
@@ -19,6 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use self::account::Account;
+use self::alerts::Alert;
 use crate::app::App;
 use crate::third::number;
 
@@ -29,6 +31,8 @@ pub(super) struct Program {
     random: ChaCha8Rng,
     /// The tokens of customers' clients, and when they end.
     tokens: Vec<(String, i64, String)>,
+    /// Those of the first generation.
+    alerts: Vec<Alert>,
     made: usize,
 }
 
@@ -37,7 +41,7 @@ impl Program {
         let app = App::at("2024-01-29T22:00:00Z", Engine::builder());
         let account = Account { now: app.engine.now().unix_seconds(), ..Account::default() };
         let random = ChaCha8Rng::seed_from_u64(seed);
-        Self { app, account, random, tokens: Vec::new(), made: 0 }
+        Self { app, account, random, tokens: Vec::new(), alerts: Vec::new(), made: 0 }
     }
 
     fn pick<T: Copy>(&mut self, from: &[T]) -> T {

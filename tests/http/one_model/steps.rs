@@ -114,7 +114,7 @@ impl Program {
     }
 
     pub(super) fn step(&mut self) {
-        match self.number(15) {
+        match self.number(16) {
             0..=2 => self.track(),
             3 | 4 => self.record(),
             5..=7 => self.check(),
@@ -124,6 +124,7 @@ impl Program {
             12 => self.correct(),
             13 => self.know(),
             14 => self.pay(),
+            15 => self.alert(),
             _ if self.chance(60) => {
                 let seconds = self.pick(&[1, 20, 70, 3_700, 30_000, 90_000]);
                 self.app.clock.advance(Duration::from_secs(seconds));
@@ -140,7 +141,8 @@ impl Program {
     fn happen(&mut self, mut act: Act) {
         let newest = self.app.engine.events().newest(1).pop().expect("it is recorded");
         act.id = newest.id.to_string();
-        self.account.happen(act);
+        self.account.happen(act.clone());
+        self.look_for_alerts(&act);
     }
 
     /// Says that the second generation has recorded an event of a customer.

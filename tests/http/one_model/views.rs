@@ -81,7 +81,7 @@ impl Program {
 
     /// One look at something.
     pub(super) fn look(&mut self) {
-        match self.number(7) {
+        match self.number(8) {
             0 => self.look_at_standing(),
             1 => self.look_at_limits(),
             2 => self.look_at_subjects(),
@@ -89,6 +89,7 @@ impl Program {
             4 => self.look_at_meters(),
             5 => self.look_at_keys(),
             6 => self.look_at_customers(),
+            7 => self.look_at_alerts(),
             _ => self.look_at_balances(),
         }
     }
@@ -103,6 +104,7 @@ impl Program {
         self.look_at_meters();
         self.look_at_keys();
         self.look_at_customers();
+        self.look_at_alerts();
         self.look_at_balances();
         self.look_at_events();
     }
