@@ -17,7 +17,8 @@ impl Decision {
     /// ```
     /// use limitry::{Engine, Event, RateLimit, Window};
     ///
-    /// let engine = Engine::builder().rate_limit(RateLimit::new("Calls", 60, Window::Minute)).build()?;
+    /// let calls = RateLimit::new("Calls", 60, Window::Minute);
+    /// let engine = Engine::builder().rate_limit(calls).build()?;
     /// let decision = engine.track(&Event::new("cust_123", "model_call"))?;
     /// let mut body = Vec::new();
     /// decision.append_json(&mut body);

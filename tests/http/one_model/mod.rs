@@ -3,10 +3,10 @@
 //! Goal: an engine behind the three generations' endpoints, the clients' ones, its own and the Rust
 //! API is one engine. Method: random programs draw rules, events, checks, reservations, credits,
 //! corrections, alerts, customers and balances, each by any API that has words for it. The model
-//! beside them keeps what happened in a list, and adds it up again for each question (`account.rs`). What
-//! a step answers, and what any API says of anything in between and at the end, is compared with
-//! it (`views.rs`). `LIMITRY_SEED` and `LIMITRY_CASES` vary the programs; `LIMITRY_LONG=1` runs a
-//! hundred times as many.
+//! beside them keeps what happened in a list, and adds it up again for each question
+//! (`account.rs`). What a step answers, and what any API says of anything in between and at the
+//! end, is compared with it (`views.rs`). `LIMITRY_SEED` and `LIMITRY_CASES` vary the programs;
+//! `LIMITRY_LONG=1` runs a hundred times as many.
 
 mod account;
 mod alerts;
