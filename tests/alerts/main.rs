@@ -12,6 +12,7 @@
 mod support;
 
 mod changes;
+mod corrected;
 mod firing;
 mod low;
 mod meters;

@@ -188,6 +188,10 @@ impl World {
         }
         let place = dice.below(self.open.len() as u64) as usize;
         let (id, customer, model, at) = self.open.swap_remove(place);
+        if self.now - at >= DAY {
+            // It may not be known any more.
+            return;
+        }
         if dice.chance(30) {
             self.engine.release(id).expect("it is not committed");
             return;
