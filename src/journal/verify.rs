@@ -303,6 +303,7 @@ impl Fold<'_> {
             complete: self.is_audited_whole,
             start: *self.start.get_or_insert(at.now),
             corrects: self.corrects,
+            settles: record.holds.settles.is_some(),
         };
         let into = RedoTable { table: &self.table, hasher: &self.settings.hasher };
         let audited = self.revisions.audit(into, &audit, (seq, at), &self.charges, value);

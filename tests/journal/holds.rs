@@ -421,3 +421,33 @@ fn what_was_held_of_a_rate_limit_that_changed_is_known_after_a_restart() {
     assert_eq!(found[0], ((vec![500, 500, 500], (500, 0), 0), true));
     assert!(found.iter().all(|one| *one == found[0]), "{found:?}");
 }
+
+/// Found by the programs of `corrections.rs`: such a store was said to be damaged.
+#[test]
+fn a_commit_that_gives_something_back_is_whole() {
+    let (store, clock) = (MemoryStore::new(), ManualClock::new(date(START)));
+    let open = || {
+        let store = store.open().expect("nobody has it").durability(Durability::Synced);
+        let cost = Quota::new("cost", Metric::TotalCostCents, 100, Period::AllTime);
+        let cost = cost.per("customer_id");
+        Engine::builder().clock(clock.clone()).quota(cost).durable(store).build().expect("good")
+    };
+    let cents = |cents: i64| Event::new("ann", "call").cost_cents(cents);
+    let engine = open();
+    let Reserved::Held(held) = engine.reserve(&cents(3), Hold::default()).expect("good") else {
+        panic!("there is room");
+    };
+    let _ = engine.record(&cents(20)).expect("good");
+    let _ = held.commit(&cents(-1)).expect("it is open");
+    let _ = engine.record(&cents(5)).expect("good");
+    let used = |engine: &Engine| {
+        let standing = engine.standing(&cents(0)).expect("good");
+        standing.quotas().next().expect("it matches").used
+    };
+    assert_eq!(used(&engine), 24);
+    engine.store().verify(|_| {}).expect("it is whole");
+    drop(engine);
+    let engine = open();
+    assert_eq!(used(&engine), 24);
+    engine.store().verify(|_| {}).expect("it is whole");
+}

@@ -345,8 +345,8 @@ fn check(engine: &Small, log: &[Record], first: usize) -> (u64, Option<(usize, M
     let timeline = engine.table.timeline();
     let table = Table::new(1 << 30, timeline, 4);
     let start = log.get(first).map_or(Moment(0), |record| record.now);
-    let audit =
-        Audit { counters: &engine.snapshot.counters, complete: first == 0, start, corrects: false };
+    let (counters, complete) = (&engine.snapshot.counters, first == 0);
+    let audit = Audit { counters, complete, start, corrects: false, settles: false };
     let (mut charges, mut right) = (StoredCharges::new(), 0);
     for (place, record) in log.iter().enumerate().skip(first) {
         let at = record.at(timeline);

@@ -24,6 +24,8 @@ pub(crate) struct Audit<'r> {
     pub(crate) start: Moment,
     /// The record corrects an event: a highest or latest amount may have been folded anew.
     pub(crate) corrects: bool,
+    /// The record ends a hold: what that gives back is in the state that it left, too.
+    pub(crate) settles: bool,
 }
 
 /// What was found of a record.
@@ -125,6 +127,11 @@ impl Audit<'_> {
             return None;
         }
         if self.corrects && counter.policy.gauge().is_some() {
+            return None;
+        }
+        // A commit is charged beyond its hold, of which nothing comes back then, but where it gives
+        // something back itself.
+        if self.settles && charge.cost.units < 0 {
             return None;
         }
         let current = self.counters.answering(counter.number())?;
