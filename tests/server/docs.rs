@@ -195,7 +195,8 @@ fn what_measures_the_figures_is_there() {
         let blocks = document.split("```console\n").skip(1).filter_map(|it| it.split("```").next());
         for command in blocks.flat_map(str::lines) {
             let words: Vec<&str> = command.split_whitespace().collect();
-            let is_there = words.first().is_some_and(|it| *it == "cargo" || root.join(it).exists());
+            let is_tool = |it: &str| matches!(it, "cargo" | "valgrind") || root.join(it).exists();
+            let is_there = words.first().is_some_and(|it| is_tool(it));
             assert!(is_there, "{name}: {command}");
             for pair in words.windows(2).filter(|pair| pair[0] != "cargo") {
                 if let ["-p" | "--bench" | "--example", named] = pair {
