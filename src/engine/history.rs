@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::correct::Refunds;
 use super::simulate::Past;
 use crate::adjustments::{Adjustments, CountsFor, InWindow, UpTo};
 use crate::base::amount::Amount;
@@ -30,6 +31,8 @@ pub(super) struct Recorded<'e> {
     pub(super) timeline: Timeline,
     /// What is asked for is what was before the calls of a replay.
     pub(super) past: Option<&'e Past>,
+    /// The refunds that a correction has looked for.
+    pub(super) refunds: Option<&'e Refunds>,
 }
 
 impl History for Recorded<'_> {
@@ -60,11 +63,20 @@ impl History for Recorded<'_> {
         since.is_none_or(|since| since.reset.is_some())
     }
 
-    /// O(the events that are recorded since), and none where no amount can be below zero.
+    /// O(the events that are recorded since, but for those that were looked through), and none
+    /// where no amount can be below zero.
     fn given_back(&self, rule: u32, values: &[&str], since: &Since) -> Option<Units> {
-        self.given_back_beside(rule, values, since, &|within| {
-            self.refunds(rule, values, since, within)
-        })
+        let compiled = self.snapshot.rule(rule)?;
+        let adjusted = self.adjusted_since(compiled, since.taken, values)?.added;
+        let below = |amount: &Amount| *amount < Amount::ZERO;
+        let adjusted = adjusted.into_iter().map(|(_, amount)| amount).filter(below);
+        let adjusted = adjusted.fold(Amount::ZERO, Amount::saturating_add);
+        let known = self.refunds.and_then(|known| known.of(rule));
+        let (known, until) = known.unwrap_or((Amount::ZERO, 0));
+        let new = since.first().max(until)..u64::MAX;
+        let refunds = known.saturating_add(self.refunds(rule, values, since, new));
+        let sum = adjusted.saturating_add(refunds);
+        Some(compiled.measure.units_of(sum).saturating_neg())
     }
 
     /// Pieces are whole minutes or hours where they are as long, so that the roll-ups tell. Where
@@ -94,23 +106,6 @@ impl History for Recorded<'_> {
 }
 
 impl Recorded<'_> {
-    /// What operators have given back, and refunds, which are asked for by their ordinals.
-    pub(super) fn given_back_beside(
-        &self,
-        rule: u32,
-        values: &[&str],
-        since: &Since,
-        refunds: &dyn Fn(Range<u64>) -> Amount,
-    ) -> Option<Units> {
-        let rule = self.snapshot.rule(rule)?;
-        let adjusted = self.adjusted_since(rule, since.taken, values)?.added;
-        let below = |amount: &Amount| *amount < Amount::ZERO;
-        let adjusted = adjusted.into_iter().map(|(_, amount)| amount).filter(below);
-        let sum = adjusted.fold(Amount::ZERO, Amount::saturating_add);
-        let sum = sum.saturating_add(refunds(since.first()..u64::MAX));
-        Some(rule.measure.units_of(sum).saturating_neg())
-    }
-
     /// What refunds of these ordinals have given back to a key since a use of it was taken. Where
     /// events that lack a dimension count for the key, those of all keys may be its own.
     pub(super) fn refunds(

@@ -472,7 +472,8 @@ impl Core {
         match &self.ledger {
             Some(ledger) => {
                 let adjustments = Some(&*self.adjustments);
-                Some(Recorded { ledger, adjustments, snapshot, timeline, past: None })
+                let (past, refunds) = (None, None);
+                Some(Recorded { ledger, adjustments, snapshot, timeline, past, refunds })
             }
             None => self.replay.as_ref()?.known_use(snapshot, timeline),
         }

@@ -129,8 +129,8 @@ impl Audit<'_> {
         if self.corrects && counter.policy.gauge().is_some() {
             return None;
         }
-        // A commit is charged beyond its hold, of which nothing comes back then, but where it gives
-        // something back itself.
+        // What is charged beyond a hold leaves nothing of it to come back. An amount below zero is
+        // charged beside a hold that comes back whole, and does not say how much that was.
         if self.settles && charge.cost.units < 0 {
             return None;
         }

@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use self::refunds::Looked;
+pub(super) use self::refunds::Refunds;
+use super::history::Recorded;
 use super::time::ClockReading;
 use super::{Core, CorrectError, Engine};
 use crate::base::clock::Timestamp;
@@ -331,7 +332,8 @@ impl Core {
             unknown: std::cell::Cell::new(None),
         };
         let recorded = self.known_use(snapshot);
-        let recorded = recorded.map(|recorded| Looked::of(recorded, &correcting, &matches));
+        let refunds = recorded.as_ref().map(|it| Refunds::look(it, &correcting, &matches));
+        let recorded = recorded.map(|it| Recorded { refunds: refunds.as_ref(), ..it });
         let request = Request {
             counters: &snapshot.counters,
             intent: Intent::Correct,

@@ -70,7 +70,7 @@ impl Replay {
     ) -> Option<Recorded<'s>> {
         let past = self.past.as_ref()?;
         let (ledger, adjustments) = (past.ledger(), None);
-        Some(Recorded { ledger, adjustments, snapshot, timeline, past: Some(past) })
+        Some(Recorded { ledger, adjustments, snapshot, timeline, past: Some(past), refunds: None })
     }
 }
 
